@@ -1,0 +1,125 @@
+"""The footpoint problem of one rolling-ball step, in displacement form.
+
+Algorithm 1 projects the candidate center (a, b) onto the graph: it minimizes ½‖θ−a‖² + ½(λf(θ)−b)² (Eq. 8,
+arXiv 2505.19527). Computed from stored a and b, the gradient at θ_t is rounding noise that the projection
+amplifies. Written in displacements from θ_t it is exact: with s = √(1+λ²‖g_t‖²), κ = ρλ/s and d = g − g_t,
+
+    r = (θ−θ_t) + (η+c) g_t + (c−κ) d,    c = λ²(f − f_t + η‖g_t‖²),
+
+which at θ_t is ηs²g_t, so that nothing moves where η = 0 and the first step costs no evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rbobench.optim.tensors import Closure, global_norm, inner_product
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Weight decay of some parameters: ½ · `weight` · ‖θ‖² belongs to f."""
+
+    parameters: slice
+    weight: float
+
+
+@dataclass(frozen=True)
+class DistanceGradient:
+    """r = (θ−θ_t) + `start_coefficient` · g_t + `difference_coefficient` · `difference`.
+
+    Args:
+        difference: g(θ) − g_t, one tensor for each parameter; the solver may overwrite it.
+        start_coefficient: η + c, of the batch's shape.
+        difference_coefficient: c − κ, of the batch's shape.
+    """
+
+    difference: list[Tensor]
+    start_coefficient: Tensor
+    difference_coefficient: Tensor
+
+
+class FootpointProblem:
+    """Find the point of the graph nearest to where the ball's center has moved.
+
+    Args:
+        parameters: θ, which the solver moves; they hold θ_t now, and its gradient in `grad`.
+        closure: Evaluates f and its gradient at θ.
+        value: f at θ_t, of the batch's shape.
+        lr: η, a number or one for each problem.
+        radius: ρ, a number or one for each problem.
+        loss_scale: λ.
+        decays: Weight decay, which belongs to f.
+        batch_dims: How many leading dimensions number the problems.
+
+    Attributes:
+        start: A copy of θ_t.
+        start_gradient: g_t, weight decay included.
+        start_slope: ηs², so that r = ηs²g_t at θ_t.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        closure: Closure,
+        value: Tensor,
+        *,
+        lr: float | Tensor,
+        radius: float | Tensor,
+        loss_scale: float,
+        decays: Sequence[Decay] = (),
+        batch_dims: int = 0,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.batch_dims = batch_dims
+        self._closure = closure
+        self._decays = decays
+        self._scale = loss_scale
+        self._lr = lr
+        self._start_value = value
+        self.start = torch._foreach_clone(self.parameters)
+        self.start_gradient = self._take_gradients()
+        squared = global_norm(self.start_gradient, batch_dims).square()
+        squared_length = 1.0 + loss_scale**2 * squared
+        self._ascent = lr * squared
+        self._pull = radius * loss_scale / squared_length.sqrt()
+        self.start_slope = lr * squared_length
+
+    def gradient(self) -> DistanceGradient:
+        """Evaluate once at the present θ: the gradient of ½ distance², as coefficients of known vectors."""
+        with torch.enable_grad():
+            value = self._closure().detach()
+        difference = self._take_gradients()
+        torch._foreach_sub_(difference, self.start_gradient)
+        rise = value - self._start_value + self._decay_difference() + self._ascent
+        coefficient = self._scale**2 * rise
+        return DistanceGradient(difference, coefficient + self._lr, coefficient - self._pull)
+
+    def _take_gradients(self) -> list[Tensor]:
+        """Move the gradients out of the parameters, so that the next evaluation finds their memory free."""
+        gradients = []
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                raise RuntimeError("a parameter lost its gradient within one step of the ball")
+            gradients.append(parameter.grad)
+            parameter.grad = None
+        for decay in self._decays:
+            torch._foreach_add_(
+                gradients[decay.parameters], self.parameters[decay.parameters], alpha=decay.weight
+            )
+        return gradients
+
+    def _decay_difference(self) -> Tensor | float:
+        """½wd(‖θ‖² − ‖θ_t‖²) as ½wd⟨θ−θ_t, θ+θ_t⟩, which does not cancel."""
+        total: Tensor | float = 0.0
+        for decay in self._decays:
+            here, start = self.parameters[decay.parameters], self.start[decay.parameters]
+            product = inner_product(
+                torch._foreach_sub(here, start), torch._foreach_add(here, start), self.batch_dims
+            )
+            total = total + 0.5 * decay.weight * product
+        return total

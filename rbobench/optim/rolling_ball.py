@@ -1,0 +1,176 @@
+"""The Rolling Ball Optimizer (arXiv 2505.19527), Algorithm 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rbobench.optim.footpoint import Decay, FootpointProblem
+from rbobench.optim.projection import PROJECTIONS
+from rbobench.optim.tensors import Closure, active, freeze_diverged, require_closure
+
+# What makes the ball: one for all parameters. Weight decay is f's, and may differ between groups.
+_BALL = ("lr", "radius", "projection", "projection_steps", "projection_lr", "loss_scale", "batch_dims")
+
+
+class RBO(torch.optim.Optimizer):
+    """Roll a ball of radius ρ over the loss surface instead of moving a point.
+
+    One step moves the ball's center along the tangent of the surface (Eq. 2, 7) and projects it back onto the
+    surface (Eq. 8). It costs exactly `projection_steps` gradient evaluations of one fixed function: `closure`
+    must see the same batch at every call of a step.
+
+    The step size and the radius are read from the parameter groups at every step, so that any scheduler may
+    change them. All groups together carry one ball: they must agree on everything but `weight_decay`.
+
+    Args:
+        params: Parameters or parameter groups.
+        lr: η, the step of the center, ≥ 0; a number, or a tensor with one for each problem of a batch.
+        radius: ρ, the radius, ≥ 0; a number, or a tensor with one for each problem. 0 takes the ball out.
+        projection: The solver of the footpoint problem: `"sgd"`, the paper's.
+        projection_steps: P, the projection steps and the gradient evaluations of a step, ≥ 1.
+        projection_lr: γ, the step size of the projection, > 0.
+        loss_scale: λ > 0: the ball rolls on the graph of λf. It weighs loss units against parameter units.
+        weight_decay: wd ≥ 0: ½wd‖θ‖² is part of f, in its value and in its gradient.
+        batch_dims: How many leading dimensions of every parameter number independent problems; the closure
+            then returns one loss for each. A problem that leaves the finite numbers stays where it was.
+
+    Raises:
+        ValueError: If a value is out of range, or groups disagree on the ball.
+
+    Example:
+        >>> optimizer = RBO(model.parameters(), lr=1.0, radius=1.0)  # doctest: +SKIP
+        >>> def closure():  # doctest: +SKIP
+        ...     optimizer.zero_grad()
+        ...     loss = loss_function(model(inputs), targets)
+        ...     loss.backward()
+        ...     return loss
+        >>> loss = optimizer.step(closure)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor,
+        radius: float | Tensor,
+        projection: str = "sgd",
+        projection_steps: int = 20,
+        projection_lr: float = 0.05,
+        loss_scale: float = 1.0,
+        weight_decay: float = 0.0,
+        batch_dims: int = 0,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "radius": radius,
+            "projection": projection,
+            "projection_steps": projection_steps,
+            "projection_lr": projection_lr,
+            "loss_scale": loss_scale,
+            "weight_decay": weight_decay,
+            "batch_dims": batch_dims,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters to the ball.
+
+        Raises:
+            ValueError: If a value is out of range, or disagrees with the groups that are there.
+        """
+        settings = {**self.defaults, **param_group}
+        _check(settings)
+        for group in self.param_groups:
+            _check_agreement(group, settings)
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Tensor:  # type: ignore[override]
+        """Roll the ball once.
+
+        Args:
+            closure: Clears the gradients, evaluates the loss, calls backward and returns the loss; called
+                `projection_steps` times.
+
+        Returns:
+            The loss at θ_t, where the step began, detached.
+
+        Raises:
+            TypeError: If there is no closure.
+            ValueError: If groups disagree on the ball.
+        """
+        closure = require_closure(self, closure)
+        ball = self.param_groups[0]
+        for group in self.param_groups[1:]:
+            _check_agreement(ball, group)
+        with torch.enable_grad():
+            loss: Tensor = closure().detach()
+        parameters = active(self.param_groups)
+        if not parameters:
+            return loss
+        problem = FootpointProblem(
+            parameters,
+            closure,
+            loss,
+            lr=ball["lr"],
+            radius=ball["radius"],
+            loss_scale=ball["loss_scale"],
+            decays=self._decays(),
+            batch_dims=ball["batch_dims"],
+        )
+        project = PROJECTIONS[ball["projection"]]
+        project(problem, steps=ball["projection_steps"], lr=ball["projection_lr"])
+        if ball["batch_dims"] > 0:
+            freeze_diverged(parameters, problem.start, loss, ball["batch_dims"])
+        return loss
+
+    def _decays(self) -> list[Decay]:
+        decays, begin = [], 0
+        for group in self.param_groups:
+            end = begin + len(active([group]))
+            if group["weight_decay"] != 0.0 and end > begin:
+                decays.append(Decay(slice(begin, end), group["weight_decay"]))
+            begin = end
+        return decays
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Refuse values out of range, by name."""
+    for name in ("lr", "radius", "weight_decay"):
+        if not _in_range(settings[name], inclusive=True):
+            raise ValueError(f"{name} must be finite and at least 0, not {settings[name]}")
+    for name in ("projection_lr", "loss_scale"):
+        if not _in_range(settings[name], inclusive=False):
+            raise ValueError(f"{name} must be finite and above 0, not {settings[name]}")
+    if settings["projection_steps"] < 1 or settings["projection_steps"] != int(settings["projection_steps"]):
+        raise ValueError(
+            f"projection_steps must be a whole number from 1, not {settings['projection_steps']}"
+        )
+    if settings["batch_dims"] < 0:
+        raise ValueError(f"batch_dims must be at least 0, not {settings['batch_dims']}")
+    if settings["projection"] not in PROJECTIONS:
+        known = ", ".join(sorted(PROJECTIONS))
+        raise ValueError(f"projection must be one of {known}, not {settings['projection']!r}")
+
+
+def _in_range(value: float | Tensor, *, inclusive: bool) -> bool:
+    if isinstance(value, Tensor):
+        if value.is_meta:
+            return True
+        above = value >= 0 if inclusive else value > 0
+        return bool((torch.isfinite(value) & above).all())
+    return math.isfinite(value) and (value >= 0 if inclusive else value > 0)
+
+
+def _check_agreement(group: dict[str, Any], other: dict[str, Any]) -> None:
+    """One ball over all parameters: groups must agree on it. Tensors are compared by identity."""
+    for name in _BALL:
+        one, two = group[name], other[name]
+        tensors = isinstance(one, Tensor) or isinstance(two, Tensor)
+        if one is not two and (tensors or one != two):
+            raise ValueError(
+                f"RBO rolls one ball over all parameters, but groups disagree on {name}: {one} and {two}"
+            )

@@ -1,0 +1,104 @@
+"""SGD on one problem, as torch has it, or on a batch of problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rbobench.optim.tensors import Closure, freeze_diverged, require_closure, spread
+
+
+class SGD(torch.optim.SGD):
+    """`torch.optim.SGD` that can also carry a batch of problems.
+
+    With `batch_dims = 0` it *is* `torch.optim.SGD`. Otherwise `lr` may hold one value for each problem, and a
+    problem that leaves the finite numbers stays where it was.
+
+    Args:
+        params: Parameters or parameter groups.
+        lr: The step size; a number, or a tensor with one for each problem of a batch.
+        momentum: Of the heavy ball; 0 for none.
+        dampening: Of the momentum.
+        weight_decay: Adds `weight_decay` · θ to the gradient.
+        nesterov: Nesterov's momentum.
+        batch_dims: How many leading dimensions of every parameter number independent problems.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 0.1,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        batch_dims: int = 0,
+    ) -> None:
+        if batch_dims < 0:
+            raise ValueError(f"batch_dims must be at least 0, not {batch_dims}")
+        # torch takes only one-element tensors; the problems' own rates go into the groups afterwards.
+        scalar = lr if not isinstance(lr, Tensor) or lr.numel() == 1 else 0.0
+        super().__init__(params, scalar, momentum, dampening, weight_decay, nesterov, foreach=None)
+        self.defaults["batch_dims"] = batch_dims
+        for group in self.param_groups:
+            group.setdefault("batch_dims", batch_dims)
+            if group["lr"] is scalar:
+                group["lr"] = lr
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:
+        """Take one step.
+
+        Args:
+            closure: Evaluates the loss and its gradient; may be left out where the gradients are there and
+                `batch_dims` is 0.
+
+        Returns:
+            The loss, or `None` without a closure.
+        """
+        if self.param_groups[0]["batch_dims"] == 0:
+            return super().step(closure)
+        closure = require_closure(self, closure)
+        with torch.enable_grad():
+            losses: Tensor = closure().detach()
+        self.step_batch(losses)
+        return losses
+
+    @torch.no_grad()
+    def step_batch(self, losses: Tensor) -> None:
+        """Take one step of a batch of problems by the gradients that are there.
+
+        Args:
+            losses: The problems' losses, of the batch's shape; one that is not finite stays where it was.
+        """
+        for group in self.param_groups:
+            dims = group["batch_dims"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                before = parameter.clone()
+                direction = self._direction(parameter, group)
+                lr = group["lr"]
+                if isinstance(lr, Tensor):
+                    lr = spread(lr, parameter, dims)
+                parameter.sub_(lr * direction)
+                freeze_diverged([parameter], [before], losses, dims)
+
+    def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        assert parameter.grad is not None
+        gradient = parameter.grad
+        if group["weight_decay"] != 0.0:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        if group["momentum"] == 0.0:
+            return gradient
+        buffer = self.state[parameter].get("momentum_buffer")
+        if buffer is None:
+            buffer = self.state[parameter]["momentum_buffer"] = gradient.clone()
+        else:
+            buffer.mul_(group["momentum"]).add_(gradient, alpha=1.0 - group["dampening"])
+        return gradient.add(buffer, alpha=group["momentum"]) if group["nesterov"] else buffer

@@ -1,0 +1,100 @@
+"""Lists of tensors as one vector, or as a batch of vectors, without a host synchronization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Closure = Callable[[], Any]
+
+
+def require_closure(optimizer: object, closure: Closure | None) -> Closure:
+    """The closure, or a clear error where an optimizer that evaluates for itself was given none.
+
+    Raises:
+        TypeError: If `closure` is `None`.
+    """
+    if closure is None:
+        raise TypeError(
+            f"{type(optimizer).__name__}.step() needs a closure that clears the gradients, evaluates the "
+            "loss, calls backward and returns the loss"
+        )
+    return closure
+
+
+def active(param_groups: Iterable[dict[str, Any]]) -> list[Tensor]:
+    """The parameters that have a gradient; the others stay put."""
+    return [
+        parameter for group in param_groups for parameter in group["params"] if parameter.grad is not None
+    ]
+
+
+def inner_product(left: Sequence[Tensor], right: Sequence[Tensor], batch_dims: int = 0) -> Tensor:
+    """⟨left, right⟩ over all tensors, per problem of the batch.
+
+    Args:
+        left: Tensors of shape `(*batch, ...)`.
+        right: Tensors of the same shapes.
+        batch_dims: How many leading dimensions number the problems.
+
+    Returns:
+        A tensor of the batch's shape; 0-dimensional where `batch_dims` is 0.
+    """
+    if batch_dims == 0:
+        return torch.stack([torch.sum(a * b) for a, b in zip(left, right, strict=True)]).sum()
+    return torch.stack([_flat(a * b, batch_dims).sum(dim=-1) for a, b in zip(left, right, strict=True)]).sum(
+        dim=0
+    )
+
+
+def global_norm(tensors: Sequence[Tensor], batch_dims: int = 0) -> Tensor:
+    """The Euclidean norm of all tensors as one vector, per problem of the batch.
+
+    Returns:
+        A tensor of the batch's shape; 0-dimensional where `batch_dims` is 0.
+    """
+    if batch_dims == 0:
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    norms = [torch.linalg.vector_norm(_flat(tensor, batch_dims), dim=-1) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+def spread(values: Tensor, tensor: Tensor, batch_dims: int) -> Tensor:
+    """Reshape one value for each problem so that it broadcasts against `tensor`; 0-dimensional ones stay."""
+    if values.ndim == 0:
+        return values
+    return values.reshape(values.shape + (1,) * (tensor.ndim - batch_dims))
+
+
+def add_scaled(
+    targets: Sequence[Tensor],
+    tensors: Sequence[Tensor],
+    coefficient: Tensor,
+    *,
+    batch_dims: int = 0,
+    scale: float = 1.0,
+) -> None:
+    """`targets += scale · coefficient · tensors` in place, the coefficient staying on the device.
+
+    `_foreach_add_(alpha=tensor)` would synchronize with the host.
+    """
+    coefficients = [spread(coefficient, target, batch_dims) for target in targets]
+    torch._foreach_addcmul_(list(targets), list(tensors), coefficients, value=scale)
+
+
+def freeze_diverged(
+    parameters: Sequence[Tensor], before: Sequence[Tensor], losses: Tensor, batch_dims: int
+) -> None:
+    """Put the problems of a batch back to `before` whose loss or new parameters are not finite."""
+    finite = torch.isfinite(losses)
+    for parameter in parameters:
+        finite = finite & torch.isfinite(_flat(parameter, batch_dims)).all(dim=-1)
+    for parameter, old in zip(parameters, before, strict=True):
+        parameter.copy_(torch.where(spread(finite, parameter, batch_dims), parameter, old))
+
+
+def _flat(tensor: Tensor, batch_dims: int) -> Tensor:
+    return tensor.reshape(*tensor.shape[:batch_dims], -1)
