@@ -22,7 +22,7 @@ def register() -> None:
             search_space={**ball, "radius": ("log", 0.01, 10.0)},
             controls=("rbo-null", "sgd-short", "sgd-repeat"),
             batched=True,
-            parameter_copies=0.0,
+            parameter_copies=2.0,
         )
     )
     register_optimizer(
@@ -34,7 +34,7 @@ def register() -> None:
             gradient_evaluations=lambda hyperparameters: hyperparameters["projection_steps"],
             search_space=ball,
             batched=True,
-            parameter_copies=0.0,
+            parameter_copies=2.0,
         )
     )
     register_optimizer(
@@ -44,7 +44,7 @@ def register() -> None:
             description="control: several steps of SGD on each batch",
             gradient_evaluations=lambda hyperparameters: hyperparameters["repeats"],
             search_space=descent,
-            parameter_copies=0.0,
+            parameter_copies=1.0,
         )
     )
     register_optimizer(
@@ -54,7 +54,7 @@ def register() -> None:
             description="control: SGD held to as many steps as a costlier method gets",
             search_space=descent,
             batched=True,
-            parameter_copies=0.0,
+            parameter_copies=1.0,
             stopping=lambda hyperparameters: StoppingRule(
                 budget_share=1.0 / hyperparameters["matched_gradient_evaluations"]
             ),
@@ -67,7 +67,7 @@ def register() -> None:
             description="control: SGD stopped early on the noisy validation split",
             search_space=descent,
             batched=True,
-            parameter_copies=0.0,
+            parameter_copies=1.0,
             stopping=lambda hyperparameters: StoppingRule(patience=hyperparameters["patience"]),
         )
     )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbobench.optim.footpoint import Decay, FootpointProblem
+from rbobench.optim.footpoint import Decay, FootpointProblem, Memory
 from rbobench.optim.projection import PROJECTIONS
 from rbobench.optim.tensors import Closure, active, freeze_diverged, require_closure
 
@@ -73,7 +73,12 @@ class RBO(torch.optim.Optimizer):
             "weight_decay": weight_decay,
             "batch_dims": batch_dims,
         }
+        self._memory: dict[Tensor, Memory] = {}
         super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._memory = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters to the ball.
@@ -115,6 +120,7 @@ class RBO(torch.optim.Optimizer):
             parameters,
             closure,
             loss,
+            [self._memory_of(parameter) for parameter in parameters],
             lr=ball["lr"],
             radius=ball["radius"],
             loss_scale=ball["loss_scale"],
@@ -126,6 +132,12 @@ class RBO(torch.optim.Optimizer):
         if ball["batch_dims"] > 0:
             freeze_diverged(parameters, problem.start, loss, ball["batch_dims"])
         return loss
+
+    def _memory_of(self, parameter: Tensor) -> Memory:
+        memory = self._memory.get(parameter)
+        if memory is None or not memory.fits(parameter):
+            memory = self._memory[parameter] = Memory.like(parameter)
+        return memory
 
     def _decays(self) -> list[Decay]:
         decays, begin = [], 0
