@@ -1,0 +1,1 @@
+"""From a suite file to records: planning, training, and where it ran."""

@@ -1,0 +1,291 @@
+"""Runs a suite: its trials one after another, each into a record, none twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from rbobench.errors import UsageError
+from rbobench.registry import get_optimizer, get_task
+from rbobench.runner.environment import choose_device, describe
+from rbobench.runner.planning import expand
+from rbobench.runner.record import FINAL, RECORD_VERSION, read_record, record_path, write_record
+from rbobench.runner.suite import Suite, load_suite
+from rbobench.runner.trial import PlannedTrial, Trial, canonical_json
+from rbobench.runner.trial_run import run_trial, stopping_rule, trial_budget, trial_step_cost
+from rbobench.tasks.task import DataLocation, Problem, Settings, Task
+
+RESULTS = Path("results/runs")
+"""Where results go, by the suite's name, unless told otherwise."""
+
+
+class Progress(Protocol):
+    """What is told while a suite runs."""
+
+    def start(self, total: int, done: int) -> None:
+        """Before the first trial: how many there are, and how many have their records already."""
+        ...
+
+    def trial_started(self, planned: PlannedTrial) -> None:
+        """Before a trial."""
+        ...
+
+    def trial_finished(self, planned: PlannedTrial, record: dict[str, Any]) -> None:
+        """After a trial, its record written."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What became of a run.
+
+    Attributes:
+        out: Folder of the records.
+        ran: Trials that were run.
+        found: Trials that had their records already.
+        statuses: How many of all these trials ended how.
+        seconds: What the run took.
+    """
+
+    out: Path
+    ran: int
+    found: int
+    statuses: dict[str, int]
+    seconds: float
+
+
+def plan(
+    suite: Suite | str | Path, *, seeds: int | Sequence[int] | None = None, only: str | None = None
+) -> list[PlannedTrial]:
+    """The trials of a suite; their data are not asked for, so `trial.data` is `None`.
+
+    Args:
+        suite: A suite, or its file or name.
+        seeds: Instead of the suite's: how many, counted from 0, or which.
+        only: Shell pattern that a trial's `task/optimizer/seed` must match, or either of its labels.
+
+    Raises:
+        UsageError: If the suite is not right, or nothing matches `only`.
+    """
+    suite = suite if isinstance(suite, Suite) else load_suite(suite)
+    planned = expand(suite, _chosen_seeds(suite, seeds))
+    if only is None:
+        return planned
+    matching = [entry for entry in planned if _matches(entry, only)]
+    if not matching:
+        raise UsageError(
+            f"no trial of suite {suite.name!r} matches {only!r}; they are called task/optimizer/seed, "
+            f"{planned[0].name!r} for one"
+        )
+    return matching
+
+
+def run_suite(
+    suite: Suite | str | Path,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    seeds: int | Sequence[int] | None = None,
+    only: str | None = None,
+    data_root: str | Path = "data",
+    download: bool = False,
+    progress: Progress | None = None,
+) -> RunSummary:
+    """Run every trial of a suite that has no record yet.
+
+    A trial that ended `ok` or `diverged` is not run again; one that failed is. Whatever is wrong with the
+    suite, the data or the folder is found before the first trial runs and before anything is written.
+
+    Args:
+        suite: A suite, or its file or name.
+        out: Folder for the records; `results/runs/<suite>` by default.
+        device: `"auto"` for CUDA, else MPS, else the CPU; or a device as torch names it.
+        seeds: Instead of the suite's: how many, counted from 0, or which.
+        only: Shell pattern that a trial's `task/optimizer/seed` must match, or either of its labels.
+        data_root: Folder of the data sets.
+        download: Whether a missing data set may be fetched.
+        progress: Is told how it goes.
+
+    Raises:
+        UsageError: If the suite, the device, the data or the folder are not right.
+    """
+    began = time.perf_counter()
+    suite = suite if isinstance(suite, Suite) else load_suite(suite)
+    planned = plan(suite, seeds=seeds, only=only)
+    target = choose_device(device)
+    _check_requirements(planned, target)
+    location = DataLocation(Path(data_root), download)
+    folder = RESULTS / suite.name if out is None else Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"the output folder {folder} is a file")
+
+    with _threads(suite.numerics.threads):
+        tasks = _Tasks()
+        planned = [
+            dataclasses.replace(
+                entry, trial=dataclasses.replace(entry.trial, data=tasks.data_digest(entry.trial, location))
+            )
+            for entry in planned
+        ]
+        found = _found(folder, planned)
+        pending = [entry for entry in planned if entry.trial.key not in found]
+        settings = Settings(
+            device=target,
+            precision=suite.numerics.precision,
+            channels_last=suite.numerics.channels_last,
+            compile=suite.numerics.compile,
+            location=location,
+        )
+        _try_problems(pending, tasks, settings)
+        if pending:
+            _check_writable(folder)
+        _relabel(folder, suite.name, planned, found)
+        statuses = Counter(record["status"] for record in found.values())
+
+        environment = describe(target)
+        if progress is not None:
+            progress.start(len(planned), len(found))
+        for entry in pending:
+            if progress is not None:
+                progress.trial_started(entry)
+            record = {
+                "key": entry.trial.key,
+                "record_version": RECORD_VERSION,
+                "suite": suite.name,
+                "labels": entry.labels,
+                "trial": entry.trial.as_dict(),
+                "environment": environment,
+                **run_trial(entry, tasks.get(entry.trial), settings, folder, suite.save_weights),
+            }
+            write_record(folder, record)
+            statuses[record["status"]] += 1
+            if progress is not None:
+                progress.trial_finished(entry, record)
+    return RunSummary(folder, len(pending), len(found), dict(statuses), time.perf_counter() - began)
+
+
+class _Tasks:
+    """The tasks of a run, each made once, so that trials share its data."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+        self._digests: dict[str, str | None] = {}
+
+    def get(self, trial: Trial) -> Task:
+        name = self._name(trial)
+        if name not in self._tasks:
+            self._tasks[name] = get_task(trial.task).create(trial.options)
+        return self._tasks[name]
+
+    def data_digest(self, trial: Trial, location: DataLocation) -> str | None:
+        name = self._name(trial)
+        if name not in self._digests:
+            self._digests[name] = self.get(trial).data_digest(location)
+        return self._digests[name]
+
+    def _name(self, trial: Trial) -> str:
+        return canonical_json([trial.task, trial.options])
+
+
+def _chosen_seeds(suite: Suite, seeds: int | Sequence[int] | None) -> Sequence[int]:
+    if seeds is None:
+        return suite.seeds
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    if not chosen:
+        raise UsageError(f"seeds must be at least 1, not {seeds}")
+    return chosen
+
+
+def _matches(planned: PlannedTrial, pattern: str) -> bool:
+    names = (planned.name, planned.task_label, planned.optimizer_label)
+    return any(fnmatch.fnmatchcase(name, pattern.lower()) for name in names)
+
+
+def _check_requirements(planned: Iterable[PlannedTrial], device: torch.device) -> None:
+    for entry in planned:
+        missing = [need for need in get_optimizer(entry.trial.optimizer).requires if need != device.type]
+        if missing:
+            raise UsageError(
+                f"optimizer {entry.optimizer_label!r} cannot run on {device}: "
+                f"it requires {', '.join(missing)}"
+            )
+
+
+def _try_problems(pending: Iterable[PlannedTrial], tasks: _Tasks, settings: Settings) -> None:
+    """Build each task's problem once, at its first seed, and see that every optimizer can spend its budget.
+
+    Raises:
+        UsageError: If a corruption would change nothing, a budget does not fit the task, and so on.
+    """
+    problems: dict[str, Problem] = {}
+    seen: set[tuple[str, str]] = set()
+    for entry in pending:
+        trial, names = entry.trial, (entry.task_label, entry.optimizer_label)
+        if names in seen:
+            continue
+        seen.add(names)
+        if entry.task_label not in problems:
+            problems = {entry.task_label: tasks.get(trial).problem(trial.seed, settings)}
+        problem, info = problems[entry.task_label], get_optimizer(trial.optimizer)
+        rule = stopping_rule(info, trial)
+        try:
+            cost = trial_step_cost(trial, info, problem)
+        except UsageError as error:
+            raise UsageError(f"task {entry.task_label!r}: {error}") from None
+        where = f"optimizer {entry.optimizer_label!r} on task {entry.task_label!r}"
+        if not trial_budget(trial, rule).fits(cost):
+            raise UsageError(f"{where}: the budget does not buy one step")
+        if rule.patience is not None and not problem.has_validation:
+            raise UsageError(
+                f"{where} stops early, and there is no validation split; leave it out there by "
+                f"`optimizers: {{{entry.optimizer_label}: false}}`"
+            )
+
+
+def _found(folder: Path, planned: Iterable[PlannedTrial]) -> dict[str, dict[str, Any]]:
+    """Records of trials that are not to be run again, by key."""
+    paths = (record_path(folder, entry.trial.key) for entry in planned)
+    records = (read_record(path) for path in paths if path.exists())
+    return {record["key"]: record for record in records if record["status"] in FINAL}
+
+
+def _relabel(
+    folder: Path, suite: str, planned: Iterable[PlannedTrial], found: dict[str, dict[str, Any]]
+) -> None:
+    """Let records that are there already carry the names that the suite has now."""
+    for entry in planned:
+        record = found.get(entry.trial.key)
+        if record is not None and (record["labels"], record["suite"]) != (entry.labels, suite):
+            write_record(folder, {**record, "labels": entry.labels, "suite": suite})
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {folder}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+__all__ = ["Progress", "RunSummary", "plan", "run_suite"]
