@@ -1,0 +1,1 @@
+"""From records to statements: data frames, statistics, leaderboards, tables and figures."""

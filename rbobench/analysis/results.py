@@ -1,0 +1,261 @@
+"""Records as data frames: one row for each trial, or for each point of its curves."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rbobench.errors import UsageError
+from rbobench.runner.record import read_record, record_files
+
+STATUSES = ("ok", "diverged", "failed", "timeout", "out_of_memory")
+"""How a trial can end."""
+
+_METRICS = ("test_accuracy_last", "test_accuracy_chosen", "loss_last")
+_COSTS = (
+    "gradient_evaluations",
+    "forward_evaluations",
+    "hessian_vector_products",
+    "samples_drawn",
+    "steps",
+    "unspent",
+    "train_seconds",
+    "warm_up_seconds",
+    "evaluation_seconds",
+    "peak_memory_bytes",
+)
+_AXES = ("gradient_evaluations", "fraction")
+
+
+def load_results(*folders: str | Path) -> pd.DataFrame:
+    """One row for each trial, sorted by task, optimizer and seed.
+
+    Args:
+        *folders: Folders of records, not searched below. A trial found in several of them counts once.
+
+    Returns:
+        Columns `key`, `suite`, `task` and `optimizer` (as the suite calls them), `task_name` and
+        `optimizer_name` (as the registry does), `controls` (a tuple of registered names), `seed`, `status`,
+        `error`, `budget`, `budget_unit`; then one for each metric, where `test_accuracy_last`,
+        `test_accuracy_chosen` and `loss_last` are always there, missing where a task has none; then the
+        costs, `gradient_evaluations` and `train_seconds` among them; `hp_<name>` for each hyperparameter;
+        and `corruption_hash`. Where one label stands for several configurations, what tells them apart
+        is added to it: `rbo [radius=5.0]`.
+
+    Raises:
+        UsageError: If a folder is missing or without records, or a record is damaged.
+    """
+    records = _read(folders)
+    metrics = _names(records, "metrics", _METRICS)
+    costs = _names(records, "cost", _COSTS)
+    rows = []
+    for record in records:
+        trial = record["trial"]
+        ((unit, limit),) = trial["budget"].items()
+        hashes = sorted(manifest["hash"] for manifest in record["corruption"])
+        rows.append(
+            {
+                "key": record["key"],
+                "suite": record["suite"],
+                "task": record["labels"]["task"],
+                "task_name": trial["task"]["name"],
+                "optimizer": record["labels"]["optimizer"],
+                "optimizer_name": trial["optimizer"]["name"],
+                "controls": tuple(record["labels"]["controls"]),
+                "seed": trial["seed"],
+                "status": record["status"],
+                "error": record["error"],
+                "budget": limit,
+                "budget_unit": unit,
+                **{name: record["metrics"].get(name) for name in metrics},
+                **{name: record["cost"].get(name) for name in costs},
+                **{f"hp_{name}": value for name, value in trial["optimizer"]["hyperparameters"].items()},
+                "corruption_hash": " ".join(hashes) or None,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    for name in (*metrics, *costs):
+        frame[name] = frame[name].astype("boolean" if name == "collapsed" else "float64")
+    # Hyperparameters arrive as they are first met; the hash goes last.
+    frame["corruption_hash"] = frame.pop("corruption_hash")
+    return frame
+
+
+def load_curves(*folders: str | Path) -> pd.DataFrame:
+    """One row for each point of each curve of each trial, in the order of `load_results`.
+
+    Args:
+        *folders: Folders of records, as for `load_results`.
+
+    Returns:
+        Columns `key`, `task`, `optimizer`, `seed`, `gradient_evaluations`, `fraction` (of the budget),
+        `metric`, `value`.
+
+    Raises:
+        UsageError: As `load_results`.
+    """
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("key", "task", "optimizer", "seed", *_AXES, "metric", "value")
+    }
+    for record in _read(folders):
+        curves = record["curves"]
+        for metric, values in curves.items():
+            if metric in _AXES:
+                continue
+            count = len(values)
+            columns["key"] += [record["key"]] * count
+            columns["task"] += [record["labels"]["task"]] * count
+            columns["optimizer"] += [record["labels"]["optimizer"]] * count
+            columns["seed"] += [record["trial"]["seed"]] * count
+            columns["metric"] += [metric] * count
+            columns["value"] += values
+            for axis in _AXES:
+                columns[axis] += curves[axis]
+    frame = pd.DataFrame(columns)
+    return frame.astype(dict.fromkeys((*_AXES, "value"), "float64"))
+
+
+def status(*folders: str | Path) -> pd.DataFrame:
+    """How the trials of each task and optimizer ended.
+
+    Returns:
+        Columns `task`, `optimizer`, `trials`, and one for each of `STATUSES`, with how many ended so.
+
+    Raises:
+        UsageError: As `load_results`.
+    """
+    results = load_results(*folders)
+    counts = results.groupby(["task", "optimizer", "status"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=list(STATUSES), fill_value=0)
+    counts.insert(0, "trials", results.groupby(["task", "optimizer"]).size())
+    return counts.rename_axis(columns=None).reset_index()
+
+
+def finished(results: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows of `load_results` are averaged: they ended `ok`, with a model that tells classes apart.
+
+    The others are counted, never averaged in silence.
+    """
+    ended = results["status"] == "ok"
+    if "collapsed" in results:
+        ended &= ~results["collapsed"].fillna(False).astype(bool)
+    return ended
+
+
+def _read(folders: tuple[str | Path, ...]) -> list[dict[str, Any]]:
+    """The records of all folders, sorted, their labels told apart."""
+    records: dict[str, dict[str, Any]] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}")
+        paths = record_files(folder)
+        if not paths:
+            raise UsageError(f"no records in {folder}")
+        for path in paths:
+            record = read_record(path)
+            _check(record, path)
+            records.setdefault(record["key"], record)
+    _tell_apart(list(records.values()))
+    return sorted(records.values(), key=_order)
+
+
+def _order(record: dict[str, Any]) -> tuple[Any, ...]:
+    labels = record["labels"]
+    return labels["task"], labels["optimizer"], record["trial"]["seed"], record["key"]
+
+
+def _check(record: dict[str, Any], path: Path) -> None:
+    """See that everything is there that is read here, so that nothing later meets a damaged record.
+
+    Raises:
+        UsageError: If not.
+    """
+    try:
+        trial, labels, curves = record["trial"], record["labels"], record["curves"]
+        lengths = {len(values) for values in curves.values()}
+        right = (
+            record["status"] in STATUSES
+            and {"suite", "error"} <= record.keys()
+            and len(trial["budget"]) == 1
+            and isinstance(trial["seed"], int)
+            and all(isinstance(trial[part]["name"], str) for part in ("task", "optimizer"))
+            and isinstance(trial["optimizer"]["hyperparameters"], dict)
+            and all(isinstance(labels[name], str) for name in ("task", "optimizer"))
+            and isinstance(labels["controls"], list)
+            and len(lengths) <= 1
+            and (not curves or set(_AXES) <= curves.keys())
+            and all(isinstance(record[name], dict) for name in ("metrics", "cost"))
+            and all(isinstance(value, float | int | None) for value in record["metrics"].values())
+            and all(isinstance(manifest["hash"], str) for manifest in record["corruption"])
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is a damaged record: {type(error).__name__}: {error}") from None
+    if not right:
+        raise UsageError(f"{path} is a damaged record: its parts do not fit together")
+
+
+def _names(records: list[dict[str, Any]], part: str, always: tuple[str, ...]) -> list[str]:
+    """`always`, then whatever else any record has in `part`, in order of appearance."""
+    found = dict.fromkeys(name for record in records for name in record[part])
+    return list(dict.fromkeys((*always, *found)))
+
+
+def _tell_apart(records: list[dict[str, Any]]) -> None:
+    """Extend labels that stand for several configurations, as after a suite was edited and run again."""
+    for label, parts in (("task", _task_parts), ("optimizer", _optimizer_parts)):
+        groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        for record in records:
+            labels = record["labels"]
+            group = (labels["task"],) if label == "task" else (labels["task"], labels["optimizer"])
+            groups[group].append(record)
+        for group_records in groups.values():
+            described = [_flatten(parts(record["trial"])) for record in group_records]
+            names = sorted({name for description in described for name in description})
+            differing = [
+                name for name in names if len({description.get(name) for description in described}) > 1
+            ]
+            if differing:
+                for record, description in zip(group_records, described, strict=True):
+                    told = ", ".join(f"{name}={description.get(name, 'none')}" for name in differing)
+                    record["labels"][label] += f" [{told}]"
+
+
+def _task_parts(trial: Mapping[str, Any]) -> dict[str, Any]:
+    task = trial["task"]
+    return {
+        "task": task["name"],
+        **task.get("options", {}),
+        "data": (task.get("data") or "")[-8:],
+        "budget": trial["budget"],
+        "evaluations": trial.get("evaluations"),
+        **trial.get("numerics", {}),
+        "protocol": trial.get("protocol"),
+    }
+
+
+def _optimizer_parts(trial: Mapping[str, Any]) -> dict[str, Any]:
+    optimizer = trial["optimizer"]
+    return {
+        "optimizer": optimizer["name"],
+        **optimizer["hyperparameters"],
+        "schedules": trial.get("schedules", {}),
+    }
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as `{"label_noise.rate": "0.4"}`."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value)
+    return flat
+
+
+__all__ = ["STATUSES", "finished", "load_curves", "load_results", "status"]
