@@ -38,7 +38,7 @@ def signature(
     declared: dict[str, Hyperparameter] | None = getattr(factory, "hyperparameter_signature", None)
     if declared is None:
         target = factory.__init__ if inspect.isclass(factory) else factory
-        hints = typing.get_type_hints(target)
+        hints = typing.get_type_hints(target, include_extras=True)
         declared = {
             name: Hyperparameter(hints.get(name, _hint_of(parameter.default)), parameter.default)
             for name, parameter in inspect.signature(factory).parameters.items()
@@ -98,18 +98,24 @@ def coerce(what: str, value: Any, hint: Any) -> Any:
     """Bring a value from a suite file to the declared type without guessing.
 
     An int becomes a float where a float is wanted, an integral float an int, a list a tuple. A string never
-    becomes a number and a bool is no number.
+    becomes a number and a bool is no number. `Annotated[type, resolver]` asks `resolver(what, value)`.
 
     Raises:
         UsageError: If the value does not fit; the message begins with `what`.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
-        return coerce(what, value, arguments[0])
+        resolver = next(filter(callable, hint.__metadata__), None)
+        return resolver(what, value) if resolver else coerce(what, value, arguments[0])
     if hint is Any or hint is inspect.Parameter.empty:
         # Nothing tells an int from a float here: one spelling for both.
         return int(value) if isinstance(value, float) and value.is_integer() else _frozen(value)
     if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        if len(arguments) == 2 and type(None) in arguments:
+            (only,) = (option for option in arguments if option is not type(None))
+            return coerce(what, value, only)
         for option in arguments:
             try:
                 return coerce(what, value, option)

@@ -45,6 +45,21 @@ class StoppingRule:
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """What an optimizer is when its idea is taken out: another one, bit for bit.
+
+    Args:
+        hyperparameters: That take it out.
+        to: The registered optimizer that is left.
+        to_hyperparameters: Of that one.
+    """
+
+    hyperparameters: Mapping[str, Any]
+    to: str
+    to_hyperparameters: Mapping[str, Any] = field(default_factory=_nothing)
+
+
+@dataclass(frozen=True)
 class OptimizerInfo:
     """What is declared about an optimizer.
 
@@ -70,6 +85,7 @@ class OptimizerInfo:
             then accepted too (`sam` around `sgd` takes `momentum`); `None` for most.
         parameter_copies: Memory in copies of the parameters held between steps, beyond the parameters and
             their gradients; `None` where not declared.
+        reductions: What it is when its idea is taken out; `rbobench.testing` holds it to them.
         stopping: The runner's stopping rule, from the resolved hyperparameters; `None` spends all.
         exceptions: Names of checks of `rbobench.testing` that it is known to fail, each with the reason.
     """
@@ -89,6 +105,7 @@ class OptimizerInfo:
     randomized: bool = False
     wraps: str | None = None
     parameter_copies: float | None = None
+    reductions: tuple[Reduction, ...] = ()
     stopping: Callable[[Mapping[str, Any]], StoppingRule] | None = None
     exceptions: Mapping[str, str] = field(default_factory=_nothing)
 
@@ -337,6 +354,7 @@ def create_optimizer(name: str, params: Any, *, seed: int = 0, **hyperparameters
 __all__ = [
     "Family",
     "OptimizerInfo",
+    "Reduction",
     "StoppingRule",
     "TaskInfo",
     "UsageError",

@@ -7,7 +7,7 @@ def register() -> None:
     """Register the optimizers of this package."""
     from rbobench.optim import controls
     from rbobench.optim.rolling_ball import RBO
-    from rbobench.registry import OptimizerInfo, StoppingRule, register_optimizer
+    from rbobench.registry import OptimizerInfo, Reduction, StoppingRule, register_optimizer
 
     paper = "arXiv 2505.19527"
     ball = {"lr": ("log", 0.01, 100.0), "projection_lr": ("log", 1e-3, 0.1)}
@@ -23,6 +23,7 @@ def register() -> None:
             controls=("rbo-null", "sgd-short", "sgd-repeat"),
             batched=True,
             parameter_copies=2.0,
+            reductions=(Reduction({"radius": 0.0}, "rbo-null"),),
         )
     )
     register_optimizer(
@@ -45,6 +46,7 @@ def register() -> None:
             gradient_evaluations=lambda hyperparameters: hyperparameters["repeats"],
             search_space=descent,
             parameter_copies=1.0,
+            reductions=(Reduction({"repeats": 1}, "sgd"),),
         )
     )
     register_optimizer(

@@ -1,0 +1,337 @@
+"""The checks that every optimizer must pass."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from rbobench.errors import UsageError
+from rbobench.registry import OptimizerInfo
+from rbobench.testing.problems import Regression
+from rbobench.testing.subject import Make, Subject
+
+STEPS = 7
+"""More than the periods and warm-ups that optimizers have by default."""
+
+Status = Literal["passed", "failed", "skipped", "expected failure"]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What came of one check.
+
+    Args:
+        name: The check.
+        status: `"expected failure"` is one that was declared, with its reason.
+        detail: What went wrong, or why it was skipped; empty where it passed.
+    """
+
+    name: str
+    status: Status
+    detail: str = ""
+
+
+class Skip(Exception):
+    """Raised by a check that does not apply; its text is the reason."""
+
+
+def step_without_a_closure_is_an_error(subject: Subject) -> None:
+    """An optimizer that evaluates for itself says so when it is given no closure."""
+    if subject.cost == 1:
+        raise Skip("takes one evaluation, which may have been made already")
+    optimizer = subject.make(Regression().parameters)
+    message = ""
+    try:
+        optimizer.step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        message = str(error)
+    else:
+        raise AssertionError("step() without a closure raised nothing")
+    assert "closure" in message, f"the error does not speak of a closure: {message}"
+
+
+def returns_the_loss_at_the_start(subject: Subject) -> None:
+    """`step` returns the loss where the step began."""
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    for _ in range(2):
+        problem.next_step()
+        expected = problem.loss().detach()
+        returned = optimizer.step(problem)  # type: ignore[arg-type]
+        assert returned is not None, "step returned None"
+        assert torch.equal(torch.as_tensor(returned).detach(), expected), f"{returned} is not {expected}"
+
+
+def declared_gradient_evaluations(subject: Subject) -> None:
+    """Every step calls the closure as often as was declared."""
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    for _ in _stepping(problem, optimizer, STEPS):
+        calls, problem.calls = problem.calls, 0
+        assert calls == subject.cost, f"{calls} evaluations in a step, {subject.cost} declared"
+
+
+def lr_zero_moves_nothing(subject: Subject) -> None:
+    """With `lr` set to 0 in the groups nothing moves, bit for bit."""
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = _clones(problem.parameters)
+    for _ in _stepping(problem, optimizer, STEPS):
+        pass
+    moved = _difference(before, problem.parameters)
+    assert _equal(before, problem.parameters), f"moved by {moved:g}"
+
+
+def moves(subject: Subject) -> None:
+    """With its own `lr` it does move, and to finite weights."""
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    before = _clones(problem.parameters)
+    for _ in _stepping(problem, optimizer, STEPS):
+        pass
+    assert not _equal(before[:3], problem.parameters[:3]), "no parameter moved"
+    assert all(torch.isfinite(each).all() for each in problem.parameters), "left the finite numbers"
+
+
+def resume_is_bit_equal(subject: Subject) -> None:
+    """Interrupted and resumed from a stored `state_dict`, it ends at the same weights, bit for bit."""
+    whole = Regression()
+    optimizer = subject.make(whole.parameters)
+    for _ in _stepping(whole, optimizer, 2 * STEPS):
+        pass
+
+    first = Regression()
+    interrupted = subject.make(first.parameters)
+    for _ in _stepping(first, interrupted, STEPS):
+        pass
+    stored = io.BytesIO()
+    torch.save(interrupted.state_dict(), stored)
+    stored.seek(0)
+
+    second = copy.deepcopy(first)
+    for parameter in second.parameters:
+        parameter.grad = None
+    resumed = subject.make(second.parameters)
+    resumed.load_state_dict(torch.load(stored, weights_only=False))
+    for _ in _stepping(second, resumed, STEPS):
+        pass
+    difference = _difference(whole.parameters, second.parameters)
+    assert _equal(whole.parameters, second.parameters), f"weights differ by {difference:g} after resuming"
+
+
+def schedulers_work(subject: Subject) -> None:
+    """A torch scheduler changes `lr`, and the step follows: with a factor of 0 nothing moves."""
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    scheduler = LambdaLR(optimizer, lambda step: 0.0 if step else 1.0)
+    optimizer.step(problem)  # type: ignore[arg-type]
+    scheduler.step()
+    lrs = {float(group["lr"]) for group in optimizer.param_groups}
+    assert lrs == {0.0}, f"lr is {lrs} where the schedule says 0"
+
+
+def parameters_without_gradient_stay_put(subject: Subject) -> None:
+    """A parameter that the loss does not see is left alone, whatever weight decay says."""
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    before = problem.parameters[3].detach().clone()
+    for _ in _stepping(problem, optimizer, STEPS):
+        pass
+    assert torch.equal(before, problem.parameters[3]), "moved a parameter without a gradient"
+
+
+def leaves_the_global_random_stream_alone(subject: Subject) -> None:
+    """A step neither draws from torch's default generator nor depends on it."""
+    ends = []
+    for seed in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            problem = Regression()
+            optimizer = subject.make(problem.parameters)
+            before = torch.get_rng_state()
+            for _ in _stepping(problem, optimizer, STEPS):
+                pass
+            assert torch.equal(before, torch.get_rng_state()), "drew from torch's default generator"
+            ends.append(_clones(problem.parameters))
+    assert _equal(*ends), "depends on torch's default generator"
+
+
+def runs_on_meta(subject: Subject) -> None:
+    """A step runs on torch's `meta` device, where every look of the host at a tensor raises.
+
+    On a GPU such a look makes the host wait.
+    """
+    problem = Regression(device="meta")
+    optimizer = subject.make(problem.parameters)
+    try:
+        for _ in _stepping(problem, optimizer, 2):
+            pass
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AssertionError(f"the host looks at a tensor, or the step assumes a device: {line}") from error
+
+
+def batch_of_problems(subject: Subject) -> None:
+    """A batch of problems goes as each would alone, to 1e-12 in float64; a diverging one harms no other."""
+    if subject.make_batched is None:
+        raise Skip("takes no batch of problems")
+    count, steps = 4, 20
+    batch = Regression(torch.float64, copies=count)
+    batch.scales[-1] = 1e200
+    optimizer = subject.make_batched(batch.parameters)
+    for _ in _stepping(batch, optimizer, steps):
+        pass
+    for problem in range(count - 1):
+        alone = Regression(torch.float64, only=problem)
+        single = subject.make(alone.parameters)
+        for _ in _stepping(alone, single, steps):
+            pass
+        rows = [parameter[problem] for parameter in batch.parameters]
+        difference = _difference(rows, alone.parameters)
+        assert difference <= 1e-12, (
+            f"problem {problem} of the batch differs from itself alone by {difference:g}"
+        )
+    last = [parameter[-1] for parameter in batch.parameters]
+    assert all(torch.isfinite(each).all() for each in last), "a diverged problem was not frozen"
+
+
+def is_its_control_when_its_idea_is_taken_out(subject: Subject) -> None:
+    """Each declared reduction holds, bit for bit."""
+    if not subject.reductions:
+        raise Skip("declares no reduction")
+    for claim, make_reduced, make_other in subject.reductions:
+        ends = []
+        for make in (make_reduced, make_other):
+            problem = Regression()
+            optimizer = make(problem.parameters)
+            for _ in _stepping(problem, optimizer, STEPS):
+                pass
+            ends.append(problem.parameters)
+        assert _equal(*ends), f"not true: {claim}; weights differ by {_difference(*ends):g}"
+
+
+def parameter_copies(subject: Subject) -> None:
+    """Between steps it holds no more memory than it declares."""
+    if subject.parameter_copies is None:
+        raise Skip("declares no memory")
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    for _ in _stepping(problem, optimizer, STEPS):
+        pass
+    known = {id(tensor) for p in problem.parameters for tensor in (p, p.grad) if tensor is not None}
+    held = {id(t): t.numel() for t in _tensors(vars(optimizer)) if id(t) not in known and t.numel() > 1}
+    copies = sum(held.values()) / sum(p.numel() for p in problem.parameters)
+    assert copies <= subject.parameter_copies + 0.01, (
+        f"holds {copies:.2f} copies of the parameters, {subject.parameter_copies:g} declared"
+    )
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    check.__name__: check
+    for check in (
+        step_without_a_closure_is_an_error,
+        returns_the_loss_at_the_start,
+        declared_gradient_evaluations,
+        lr_zero_moves_nothing,
+        moves,
+        resume_is_bit_equal,
+        schedulers_work,
+        parameters_without_gradient_stay_put,
+        leaves_the_global_random_stream_alone,
+        runs_on_meta,
+        batch_of_problems,
+        is_its_control_when_its_idea_is_taken_out,
+        parameter_copies,
+    )
+}
+"""Every check by name; its docstring says what it demands."""
+
+
+def check_optimizer(
+    optimizer: Subject | OptimizerInfo | type[Optimizer] | str, checks: Iterable[str] | None = None
+) -> list[CheckResult]:
+    """Put an optimizer through the contract.
+
+    Args:
+        optimizer: A registered info, a class, or a class's name as `"package.module:Class"`.
+        checks: Names of checks; all of `CHECKS` by default.
+
+    Returns:
+        A result for each check, in order. A check that was declared to fail and does not is `"failed"`, so
+        that a list of exceptions stays true.
+
+    Raises:
+        UsageError: If the name leads to no class, or the optimizer cannot be built.
+    """
+    subject = Subject.of(optimizer)
+    names = list(CHECKS) if checks is None else list(checks)
+    if subject.requires:
+        reason = f"requires {', '.join(subject.requires)}"
+        return [CheckResult(name, "skipped", reason) for name in names]
+    try:
+        subject.make(Regression().parameters)
+    except Exception as error:
+        raise UsageError(f"{subject.name}(params) cannot be built: {error}") from error
+    return [_result(subject, name) for name in names]
+
+
+def _result(subject: Subject, name: str) -> CheckResult:
+    excuse = subject.exceptions.get(name)
+    try:
+        CHECKS[name](subject)
+    except Skip as reason:
+        return CheckResult(name, "skipped", str(reason))
+    except Exception as error:
+        if excuse is not None:
+            return CheckResult(name, "expected failure", excuse)
+        text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return CheckResult(name, "failed", " ".join(text.split()))
+    if excuse is not None:
+        return CheckResult(name, "failed", f"passes, though declared to fail: {excuse}")
+    return CheckResult(name, "passed")
+
+
+def _stepping(problem: Regression, optimizer: Optimizer, steps: int) -> Iterator[None]:
+    for _ in range(steps):
+        problem.next_step()
+        optimizer.step(problem)  # type: ignore[arg-type]
+        yield
+
+
+def _clones(parameters: Iterable[Tensor]) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def _equal(one: Iterable[Tensor], two: Iterable[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def _difference(one: Iterable[Tensor], two: Iterable[Tensor]) -> float:
+    return max(float((a - b).detach().abs().max()) for a, b in zip(one, two, strict=True))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested containers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _tensors(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each)
+    elif isinstance(value, Optimizer):
+        yield from _tensors(vars(value))
+
+
+__all__ = ["CHECKS", "CheckResult", "Make", "Skip", "check_optimizer"]

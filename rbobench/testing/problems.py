@@ -1,0 +1,68 @@
+"""Small problems with a closure, drawn without the global random streams."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Regression:
+    """A small network on data that change from step to step; calling it is a standard torch closure.
+
+    Args:
+        dtype: Of weights and data.
+        device: Where both are.
+        copies: Of the network and its data, side by side along a leading dimension: a batch of problems that
+            differ in their weights and data. 0 is one network without that dimension.
+
+    Attributes:
+        parameters: The weights: matrices, a bias, and one that never gets a gradient.
+        calls: How often the closure was called.
+        scales: Factor on each problem's loss, of shape `(copies,)`.
+    """
+
+    def __init__(
+        self, dtype: torch.dtype = torch.float32, device: str = "cpu", copies: int = 0, only: int = 0
+    ) -> None:
+        self._dtype, self._device, self._copies, self._only = dtype, device, copies, only
+        self.parameters = [
+            nn.Parameter(self._draw(seed, shape)) for seed, shape in enumerate(((4, 8), (1, 8), (8, 2), (3,)))
+        ]
+        self.calls = 0
+        self.scales = torch.ones(max(copies, 1), dtype=dtype, device=device)
+        self._step = -1
+        self.next_step()
+
+    def next_step(self) -> None:
+        """Draw the data of the next step."""
+        self._step += 1
+        self._inputs = self._draw(100 + 2 * self._step, (16, 4))
+        self._targets = self._draw(101 + 2 * self._step, (16, 2))
+
+    def loss(self) -> Tensor:
+        """The loss at the present weights: a scalar, or one for each problem."""
+        first, bias, second, _ = self.parameters
+        hidden = torch.tanh(self._inputs @ first + bias)
+        errors = (hidden @ second - self._targets).square().mean(dim=(-2, -1))
+        return errors * self.scales if self._copies else errors
+
+    def __call__(self) -> Tensor:
+        """Clear the gradients, evaluate, go backward, return the loss."""
+        self.calls += 1
+        for parameter in self.parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            loss = self.loss()
+            loss.sum().backward()
+        return loss
+
+    def _draw(self, seed: int, shape: tuple[int, ...]) -> Tensor:
+        problems = range(self._copies) if self._copies else (self._only,)
+        draws = [
+            torch.randn(
+                shape, generator=torch.Generator().manual_seed(1000 * problem + seed), dtype=torch.float64
+            )
+            for problem in problems
+        ]
+        drawn = torch.stack(draws) if self._copies else draws[0]
+        return (0.5 * drawn).to(dtype=self._dtype, device=self._device)

@@ -1,0 +1,194 @@
+"""Each faulty optimizer fails exactly the checks that are there to catch it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rbobench.errors import UsageError
+from rbobench.optim.sgd import SGD
+from rbobench.testing import CHECKS, CheckResult, Subject, check_optimizer
+
+
+class Descent(torch.optim.Optimizer):
+    """Gradient descent, right."""
+
+    def __init__(self, params: Any, lr: float = 0.05) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.move(group, parameter, parameter.grad)
+        return loss.detach()
+
+    def move(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor) -> None:
+        parameter.sub_(group["lr"] * gradient)
+
+
+class LooksAtATensor(Descent):
+    def move(self, group, parameter, gradient):
+        if gradient.norm().item() > 0:
+            super().move(group, parameter, gradient)
+
+
+class EvaluatesTwice(Descent):
+    def step(self, closure=None):
+        with torch.enable_grad():
+            closure()
+        return super().step(closure)
+
+
+class DeclaresTwo(EvaluatesTwice):
+    gradient_evaluations = 2
+
+
+class ForgetsItsMomentum(Descent):
+    def __init__(self, params, lr=0.05):
+        super().__init__(params, lr)
+        self.buffers: dict[Tensor, Tensor] = {}
+
+    def move(self, group, parameter, gradient):
+        buffer = self.buffers.setdefault(parameter, torch.zeros_like(parameter))
+        buffer.mul_(0.9).add_(gradient)
+        super().move(group, parameter, buffer)
+
+
+class AddsAndSubtracts(Descent):
+    def move(self, group, parameter, gradient):
+        parameter.add_(gradient)
+        parameter.sub_(gradient)
+        super().move(group, parameter, gradient)
+
+
+class DrawsGlobally(Descent):
+    def move(self, group, parameter, gradient):
+        super().move(group, parameter, gradient + 1e-3 * torch.randn_like(gradient))
+
+
+class KeepsItsOwnRate(Descent):
+    def move(self, group, parameter, gradient):
+        parameter.sub_(0.05 * gradient)
+
+
+class ReturnsNothing(Descent):
+    def step(self, closure=None):
+        super().step(closure)
+
+
+class DecaysEverything(Descent):
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.mul_(1 - 0.1 * group["lr"])
+        return loss
+
+
+class StandsStill(Descent):
+    def move(self, group, parameter, gradient):
+        pass
+
+
+FAULTS: dict[type[Descent], set[str]] = {
+    Descent: set(),
+    DeclaresTwo: {"step_without_a_closure_is_an_error"},
+    LooksAtATensor: {"runs_on_meta"},
+    EvaluatesTwice: {"declared_gradient_evaluations"},
+    ForgetsItsMomentum: {"resume_is_bit_equal"},
+    AddsAndSubtracts: {"lr_zero_moves_nothing"},
+    DrawsGlobally: {"leaves_the_global_random_stream_alone", "resume_is_bit_equal"},
+    KeepsItsOwnRate: {"lr_zero_moves_nothing"},
+    ReturnsNothing: {"returns_the_loss_at_the_start"},
+    DecaysEverything: {"parameters_without_gradient_stay_put"},
+    StandsStill: {"moves"},
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
+def test_faults_are_found(kind: type[Descent]) -> None:
+    failed = {result.name for result in check_optimizer(kind) if result.status == "failed"}
+    assert failed == FAULTS[kind]
+
+
+def test_a_batch_that_is_one_big_problem_is_found() -> None:
+    class OneNorm(SGD):
+        def step_batch(self, losses: Tensor) -> None:
+            gradients = [p.grad for p in self.param_groups[0]["params"] if p.grad is not None]
+            norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+            for gradient in gradients:
+                gradient.div_(norm)
+            super().step_batch(losses)
+
+    subject = Subject(
+        "one norm", lambda p: SGD(p, 0.05), make_batched=lambda p: OneNorm(p, 0.05, batch_dims=1)
+    )
+    (result,) = check_optimizer(subject, ["batch_of_problems"])
+    assert result.status == "failed"
+    assert "differs from itself alone" in result.detail
+
+
+def test_memory_and_reductions_are_held_to_what_is_declared() -> None:
+    momentum = partial(SGD, lr=0.05, momentum=0.9)
+    subject = Subject(
+        "momentum",
+        momentum,
+        parameter_copies=0.5,
+        reductions=(("momentum is none", momentum, lambda params: SGD(params, 0.05)),),
+    )
+    memory, reduction = check_optimizer(
+        subject, ["parameter_copies", "is_its_control_when_its_idea_is_taken_out"]
+    )
+    assert memory.status == "failed"
+    assert "0.5 declared" in memory.detail
+    assert reduction.status == "failed"
+    assert "not true: momentum is none" in reduction.detail
+
+
+def test_a_declared_failure_is_expected_and_must_happen() -> None:
+    subject = Subject("looks", LooksAtATensor, exceptions={"runs_on_meta": "looks at the norm"})
+    assert check_optimizer(subject, ["runs_on_meta"]) == [
+        CheckResult("runs_on_meta", "expected failure", "looks at the norm")
+    ]
+    subject = Subject("right", Descent, exceptions={"runs_on_meta": "looks at the norm"})
+    (result,) = check_optimizer(subject, ["runs_on_meta"])
+    assert result.status == "failed"
+    assert "passes, though declared to fail" in result.detail
+
+
+def test_what_cannot_run_is_skipped_with_the_reason() -> None:
+    results = check_optimizer(Subject("fused", Descent, requires=("cuda",)))
+    assert [result.name for result in results] == list(CHECKS)
+    assert {(result.status, result.detail) for result in results} == {("skipped", "requires cuda")}
+
+
+@pytest.mark.parametrize(
+    ("spelled", "message"),
+    [
+        ("torch.optim.SGD", "an optimizer is named as package.module:Class, not 'torch.optim.SGD'"),
+        ("no_such_package:SGD", "cannot import 'no_such_package'"),
+        ("torch.optim:SDG", "module 'torch.optim' has no 'SDG'"),
+        ("torch.nn:Linear", "'torch.nn:Linear' is no torch.optim.Optimizer class"),
+    ],
+)
+def test_bad_names_are_told(spelled: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_optimizer(spelled)
+
+
+def test_a_class_that_needs_more_than_parameters_is_told() -> None:
+    with pytest.raises(UsageError, match=r"RBO\(params\) cannot be built"):
+        check_optimizer("rbobench:RBO")
+
+
+def test_torchs_own_pass() -> None:
+    assert all(result.status in ("passed", "skipped") for result in check_optimizer("torch.optim:Adam"))
