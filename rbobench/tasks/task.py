@@ -105,7 +105,7 @@ class Problem(Protocol):
         ...
 
     def test_correct(self) -> Tensor | None:
-        """Which test samples are right at the present weights, a bool for each; `None` where there are none."""
+        """Which test samples are right at the present weights; `None` where there are none."""
         ...
 
     def reestimate_batch_norm(self) -> None:

@@ -1,0 +1,1 @@
+"""What is measured at a model's weights."""
