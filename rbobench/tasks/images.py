@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ class ImageProblem:
                 model_options=task.model_options,
             )
         self._memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.module: nn.Module = model.to(device=device, memory_format=self._memory_format)
+        self.module: nn.Module = model.to(device).to(memory_format=self._memory_format)
         self.module.train()
         self._forward: Any = torch.compile(self.module) if settings.compile else self.module
         self._order = batch_indices(train, task.batch_size, self._streams)
@@ -204,7 +205,7 @@ class ImageProblem:
         with self._evaluating():
             # In single precision without autocast: a gap is a small difference of losses.
             gap = sam_gap(
-                [lambda indices=indices: part(indices) for indices in subset.split(EVALUATION_BATCH)],
+                [functools.partial(part, indices) for indices in subset.split(EVALUATION_BATCH)],
                 self.parameters(),
             )
         return {"sam_gap": gap, "collapsed": has_collapsed(self._test_logits())}
@@ -380,7 +381,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         counts = torch.bincount(channel.flatten(), minlength=256).double()
         mean = (counts @ levels) / counts.sum()
         means.append(mean)
-        deviations.append(math.sqrt(max((counts @ (levels - mean).square()) / counts.sum(), 1e-12)))
+        deviations.append(math.sqrt(max(float(counts @ (levels - mean).square() / counts.sum()), 1e-12)))
     shape = (len(means), 1, 1)
     return (
         torch.tensor(means, dtype=torch.float32).reshape(shape),

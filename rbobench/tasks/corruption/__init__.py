@@ -14,7 +14,7 @@ from rbobench.tasks.corruption.label_noise import LabelNoise, SymmetricNoise
 Corruption = TypeVar("Corruption", LabelNoise, Backdoor)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, so that type hints that hold one can be hashed
 class Kinds(Generic[Corruption]):
     """The corruptions of one sort, by kind.
 

@@ -17,13 +17,12 @@ CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 
 class Backdoor(Protocol):
-    """Poisons training images, and triggers the backdoor in others.
+    """Poisons training images, and triggers the backdoor in others."""
 
-    Attributes:
-        target: The class that the trigger stands for.
-    """
-
-    target: int
+    @property
+    def target(self) -> int:
+        """The class that the trigger stands for."""
+        ...
 
     def poison(
         self, images: Tensor, labels: np.ndarray, classes: int, generator: np.random.Generator
