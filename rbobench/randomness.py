@@ -7,11 +7,12 @@ same split, the same flipped labels, the same initial weights and the same batch
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
 
 STREAMS = ("split", "corruption", "init", "order", "augment", "optimizer")
 
@@ -36,8 +37,7 @@ class Streams:
         """
         if name not in STREAMS:
             raise ValueError(f"unknown random stream {name!r}; known: {', '.join(STREAMS)}")
-        text = "/".join((str(self._seed), name, *keys))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        return derived_seed(self._seed, name, *keys)
 
     def numpy(self, name: str, *keys: str) -> np.random.Generator:
         """The stream as a NumPy generator."""
@@ -46,6 +46,31 @@ class Streams:
     def torch(self, name: str, *keys: str, device: torch.device | str = "cpu") -> torch.Generator:
         """The stream as a torch generator on `device`."""
         return torch.Generator(device=device).manual_seed(self.seed(name, *keys))
+
+
+def derived_seed(*keys: int | str) -> int:
+    """A 63-bit seed that is a function of `keys`, the same on every machine."""
+    digest = hashlib.sha256("/".join(map(str, keys)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def normal_like(tensors: Sequence[Tensor], *keys: int | str) -> list[Tensor]:
+    """Standard normal tensors that are a function of `keys`, so that a resumed run draws them again.
+
+    Args:
+        tensors: Their shapes, types and devices are taken.
+        *keys: Say, the seed and the number of steps taken.
+    """
+    generators: dict[torch.device, torch.Generator] = {}
+    drawn = []
+    for tensor in tensors:
+        normal = torch.empty_like(tensor)
+        if not tensor.is_meta:
+            if tensor.device not in generators:
+                generators[tensor.device] = torch.Generator(tensor.device).manual_seed(derived_seed(*keys))
+            normal.normal_(generator=generators[tensor.device])
+        drawn.append(normal)
+    return drawn
 
 
 def default_generators(device: torch.device) -> list[torch.Generator]:
