@@ -1,0 +1,426 @@
+"""The command line. What is heavy is imported inside the commands, so that `--help` costs next to nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rbobench import __version__
+from rbobench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from rbobench.registry import OptimizerInfo
+    from rbobench.runner.trial import PlannedTrial
+
+# Typer carries its own copy of click in some versions: take whichever it uses.
+_ClickException: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+app = typer.Typer(
+    name="rbobench",
+    help="What is the Rolling Ball Optimizer worth? Suites of trials in, leaderboards out.",
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    OPTIMIZERS = "optimizers"
+    TASKS = "tasks"
+    MODELS = "models"
+    SUITES = "suites"
+
+
+class TableFormat(StrEnum):
+    """How a leaderboard is written."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    CSV = "csv"
+
+
+class FigureFormat(StrEnum):
+    """How a figure is stored."""
+
+    PDF = "pdf"
+    PNG = "png"
+    SVG = "svg"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of records.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A suite file, or a shipped suite's name.", show_default=False)
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: What follows the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit code: 0; 1 where `check` has found faults; 2 for a mistake of the user's, told in one line;
+        130 after an interruption.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = typer.main.get_command(app).main(list(arguments), prog_name="rbobench", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except UsageError as error:
+        return _refuse(str(error))
+    except _ClickException as error:
+        return _refuse(error.format_message())  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has left. Python flushes once more at its end: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _refuse(message: str) -> int:
+    print("rbobench: error:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"rbobench {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def rbobench(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What is the Rolling Ball Optimizer worth? Suites of trials in, leaderboards out."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.OPTIMIZERS,
+    pattern: Annotated[str, typer.Argument(help="Shell pattern of the names, such as 'timm:*'.")] = "*",
+    as_json: Annotated[bool, typer.Option("--json", help="All there is to know, as JSON.")] = False,
+) -> None:
+    """List what there is to run."""
+    rows = {
+        Kind.OPTIMIZERS: _optimizers,
+        Kind.TASKS: _tasks,
+        Kind.MODELS: _models,
+        Kind.SUITES: _suites,
+    }[kind](pattern)
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False, default=str))
+        return
+    hidden = ("hyperparameters", "options", "reference", "batched")
+    shown = [{name: value for name, value in row.items() if name not in hidden} for row in rows]
+    _print_table(shown)
+
+
+@app.command()
+def run(
+    suite: Name,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the records. [default: results/runs/<suite>]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")] = "auto",
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, instead of the suite's.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GLOB", help="Only trials whose task/optimizer/seed, task or optimizer matches."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the trials and what they will cost; needs no data.")
+    ] = False,
+    data_root: Annotated[Path, typer.Option(help="Folder of data sets and image folders.")] = Path("data"),
+    download: Annotated[bool, typer.Option("--download", help="Fetch data sets that are missing.")] = False,
+) -> None:
+    """Run a suite and show its leaderboard.
+
+    Trials that have their records already are not run again.
+    """
+    if dry_run:
+        from rbobench.runner.execution import plan
+
+        _print_plan(plan(suite, seeds=seeds, only=only))
+        return
+
+    from rbobench.progress import progress_on_stderr
+    from rbobench.runner.execution import run_suite
+
+    with progress_on_stderr() as progress:
+        try:
+            summary = run_suite(
+                suite,
+                out,
+                device=device,
+                seeds=seeds,
+                only=only,
+                data_root=data_root,
+                download=download,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            progress.say("interrupted; finished trials are kept, and the same command goes on from there")
+            raise typer.Exit(130) from None
+    total = summary.ran + summary.found
+    if summary.ran == 0:
+        print(f"nothing to run: all {total} trials have their records in {summary.out}")
+    else:
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
+        before = f", {summary.found} found" if summary.found else ""
+        print(f"{summary.ran} trials run in {summary.seconds:.0f} s{before}; of all {total}: {ended}")
+    print()
+    _print_leaderboard(summary.out, TableFormat.TEXT)
+    try:
+        print(f"\nfigures: {_current_figures(summary.out)}")
+    except UsageError as error:
+        print(f"\nno figures: {error}")
+
+
+@app.command()
+def status(out: Folder) -> None:
+    """Show how the trials in a folder ended."""
+    from rbobench.analysis.results import load_results
+    from rbobench.analysis.results import status as count
+
+    _print_table(count(out).to_dict("records"))
+    results = load_results(out)
+    for row in results[results["error"].notna()].itertuples():
+        print(f"{row.task}/{row.optimizer}/{row.seed}: {row.status}: {row.error}")
+
+
+@app.command()
+def leaderboard(
+    out: Folder,
+    format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TEXT,
+) -> None:
+    """Show the leaderboard of a folder.
+
+    Each score stands beside its gain over the controls.
+    """
+    _print_leaderboard(out, format)
+
+
+@app.command()
+def plot(
+    out: Folder,
+    format: Annotated[FigureFormat, typer.Option(help="How to store them.")] = FigureFormat.PDF,
+) -> None:
+    """Draw figures of a folder.
+
+    They go into OUT/figures, each with a CSV of exactly what it shows.
+    """
+    for path in _draw(out, format):
+        print(path)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of suite files."""
+    from rbobench.runner.suite import suite_schema
+
+    print(json.dumps(suite_schema(), indent=1))
+
+
+@app.command()
+def check(
+    optimizer: Annotated[
+        str, typer.Argument(metavar="PKG:CLASS", help="An importable optimizer.", show_default=False)
+    ],
+) -> None:
+    """Check an optimizer against the contract.
+
+    It is built as Class(params). Its attribute gradient_evaluations says what a step costs, 1 if absent.
+    """
+    from rbobench.testing import check_optimizer
+
+    # As `python -m` does, so that a file in the working directory can be named.
+    sys.path.insert(0, os.getcwd())
+    results = check_optimizer(optimizer)
+    _print_table([{"check": each.name, "status": each.status, "detail": each.detail} for each in results])
+    failed = sum(each.status == "failed" for each in results)
+    print(f"\n{optimizer}: {failed} of {len(results)} checks failed" if failed else f"\n{optimizer}: passed")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _optimizers(pattern: str) -> list[dict[str, Any]]:
+    from rbobench.registry import get_optimizer, list_optimizers
+
+    return [
+        {
+            "name": name,
+            "cost": _cost(info),
+            "description": info.description,
+            "controls": list(info.controls),
+            "requires": list(info.requires),
+            "batched": info.batched,
+            "hyperparameters": _defaults(info),
+            "reference": info.reference,
+        }
+        for name in _matching("optimizer", pattern, list_optimizers)
+        for info in (get_optimizer(name),)
+    ]
+
+
+def _tasks(pattern: str) -> list[dict[str, Any]]:
+    from rbobench.registry import get_task, list_tasks
+
+    return [
+        {
+            "name": name,
+            "kind": info.kind,
+            "description": info.description,
+            "options": _defaults(info),
+            "reference": info.reference,
+        }
+        for name in _matching("task", pattern, list_tasks)
+        for info in (get_task(name),)
+    ]
+
+
+def _models(pattern: str) -> list[dict[str, Any]]:
+    from rbobench.tasks.models import list_models
+
+    return [{"name": name} for name in _matching("model", pattern, list_models)]
+
+
+def _suites(pattern: str) -> list[dict[str, Any]]:
+    from fnmatch import fnmatch
+
+    from rbobench.runner.suite_files import find_suites
+    from rbobench.runner.yaml_reader import read_yaml
+
+    found = find_suites()
+
+    def matching(pattern: str) -> list[str]:
+        return [name for name in found if fnmatch(name, pattern.lower())]
+
+    rows = []
+    for name in _matching("suite", pattern, matching):
+        suite = read_yaml(found[name]).data
+        description = suite.get("description", "") if isinstance(suite, dict) else ""
+        rows.append({"name": name, "description": description, "file": str(found[name])})
+    return rows
+
+
+def _print_leaderboard(folder: Path, format: TableFormat) -> None:
+    from rbobench.analysis.leaderboard import leaderboard
+    from rbobench.analysis.tables import render
+
+    print(render(leaderboard(folder), format.value).rstrip("\n"))
+
+
+def _print_plan(planned: Sequence[PlannedTrial]) -> None:
+    """One row for each task and optimizer, for the seeds of one differ in nothing else."""
+    groups: dict[tuple[str, str], list[PlannedTrial]] = {}
+    for entry in planned:
+        groups.setdefault((entry.task_label, entry.optimizer_label), []).append(entry)
+    rows = []
+    for (task, optimizer), entries in groups.items():
+        each = entries[0].gradient_evaluations
+        rows.append(
+            {
+                "task": task,
+                "optimizer": optimizer,
+                "seeds": " ".join(str(entry.trial.seed) for entry in entries),
+                "gradient evaluations": "unknown" if each is None else f"{each:g}",
+                "together": "unknown" if each is None else f"{each * len(entries):g}",
+            }
+        )
+    _print_table(rows)
+    costs = [entry.gradient_evaluations for entry in planned]
+    known = f"{sum(cost for cost in costs if cost is not None):.0f} gradient evaluations"
+    rest = f" and what {costs.count(None)} of them take in their epochs or seconds" if None in costs else ""
+    print(f"\n{len(planned)} trials, {known}{rest}")
+
+
+def _current_figures(folder: Path) -> Path:
+    """Draw a folder's figures unless they are newer than its records."""
+    from rbobench.runner.record import record_files
+
+    figures = [path.stat().st_mtime for path in (folder / "figures").glob("*.png")]
+    records = [path.stat().st_mtime for path in record_files(folder)]
+    if not figures or min(figures) < max(records):
+        _draw(folder, FigureFormat.PNG)
+    return folder / "figures"
+
+
+def _draw(folder: Path, format: FigureFormat) -> list[Path]:
+    from rbobench.analysis.figures import save_figures
+
+    try:
+        return save_figures(folder, format.value)
+    except OSError as error:
+        raise UsageError(f"cannot write figures into {folder}: {error.strerror or error}") from None
+
+
+def _matching(kind: str, pattern: str, names: Any) -> list[str]:
+    """Names that match a pattern, of which there must be one."""
+    found: list[str] = names(pattern)
+    if not found:
+        raise unknown(kind, pattern, names("*"))
+    return found
+
+
+def _defaults(info: Any) -> dict[str, Any]:
+    """Default values by name; `"required"` where there is none."""
+    from rbobench.hyperparameters import REQUIRED, signature
+
+    return {
+        name: "required" if declared.default is REQUIRED else declared.default
+        for name, declared in signature(info.factory, info.defaults).items()
+    }
+
+
+def _cost(info: OptimizerInfo) -> int | None:
+    """Gradient evaluations of a step at the default hyperparameters; `None` where those do not tell."""
+    try:
+        return info.cost(_defaults(info))
+    except (KeyError, TypeError):
+        return None
+
+
+def _print_table(rows: Iterable[Mapping[Any, Any]]) -> None:
+    """Aligned columns, empty ones left out, never cut: a terminal may wrap them, a pipe gets them whole."""
+    texts = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    names = [name for name in texts[0] if any(row[name] for row in texts)]
+    widths = {name: max(len(name), *(len(row[name]) for row in texts)) for name in names}
+    numeric = {name for name in names if all(row[name].isdecimal() for row in texts if row[name])}
+    for row in [{name: name for name in names}, *texts]:
+        cells = (
+            row[name].rjust(widths[name]) if name in numeric else row[name].ljust(widths[name])
+            for name in names
+        )
+        print("  ".join(cells).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
