@@ -82,9 +82,9 @@ class EntropySGD(torch.optim.Optimizer):
             "momentum": momentum,
             "nesterov": nesterov,
             "weight_decay": weight_decay,
+            "seed": seed,
             "outer_steps": 0,
         }
-        self._seed = seed
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ class EntropySGD(torch.optim.Optimizer):
             direction = self._direction(members, buffers)
             torch._foreach_add_(direction, torch._foreach_sub(parameters, start), alpha=scope)
             if spread > 0.0:
-                noise = normal_like(parameters, self._seed, step, inner_step)
+                noise = normal_like(parameters, inner["seed"], step, inner_step)
                 torch._foreach_add_(direction, noise, alpha=spread)
             torch._foreach_add_(parameters, direction, alpha=-inner["inner_lr"])
             torch._foreach_lerp_(mean, parameters, 1.0 - AVERAGING)
@@ -205,11 +205,10 @@ class EntropySGDPyTorch(EntropySGD):
 
 
 def _gradients(parameters: list[Tensor]) -> list[Tensor]:
-    """The gradients, as tensors of one's own."""
+    """The gradients, as tensors of one's own; zeros where a batch left none."""
     gradients = []
     for parameter in parameters:
-        assert parameter.grad is not None
-        gradients.append(parameter.grad)
+        gradients.append(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
         parameter.grad = None
     return gradients
 

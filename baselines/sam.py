@@ -157,12 +157,11 @@ class RandomSAM(SAM):
 
     def __init__(self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.05, seed: int = 0) -> None:
         super().__init__(params, base_optimizer, rho)
-        self._seed = seed
-        for group in self.param_groups:
-            group.setdefault("random_steps", 0)
+        self._settings.update({"seed": seed, "random_steps": 0})
+        self._link()
 
     def _offsets(self, parameters: Sequence[Tensor], rho: float) -> list[Tensor]:
-        drawn = normal_like(parameters, self._seed, self.param_groups[0]["random_steps"])
+        drawn = normal_like(parameters, self.param_groups[0]["seed"], self.param_groups[0]["random_steps"])
         for group in self.param_groups:
             group["random_steps"] += 1
         length = rho / (global_norm(drawn) + _TINY)

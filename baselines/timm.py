@@ -25,6 +25,7 @@ _KRON = {
     **_META,
     "leaves_the_global_random_stream_alone": "draws its probes from torch's default generator",
     "resume_is_bit_equal": "what it draws from torch's default generator is not in its state",
+    "a_copy_goes_on_as_the_original": "what it draws from torch's default generator is not in its state",
 }
 _MADGRAD = {"lr_zero_moves_nothing": "adds eps to lr"}
 

@@ -67,7 +67,9 @@ class RepeatedSGD(SGD):
         if repeats < 1:
             raise ValueError(f"repeats must be at least 1, not {repeats}")
         super().__init__(params, lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
-        self.repeats = repeats
+        self.defaults["repeats"] = repeats
+        for group in self.param_groups:
+            group.setdefault("repeats", repeats)
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Any:
@@ -78,7 +80,7 @@ class RepeatedSGD(SGD):
         """
         closure = require_closure(self, closure)
         loss: Tensor = super().step(closure)
-        for _ in range(self.repeats - 1):
+        for _ in range(self.param_groups[0]["repeats"] - 1):
             super().step(closure)
         return loss
 

@@ -25,6 +25,10 @@ class OptimizerWrapper(torch.optim.Optimizer):
         super().__init__(base.param_groups, {**base.defaults, **settings})
         self._link()
 
+    def __getstate__(self) -> dict[str, Any]:
+        hooks = ("_optimizer_", "_warned")  # torch makes them anew
+        return {name: value for name, value in vars(self).items() if not name.startswith(hooks)}
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters to the base, with the wrapper's settings."""
         if all(param_group is not group for group in self.base.param_groups):

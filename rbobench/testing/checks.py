@@ -129,6 +129,22 @@ def resume_is_bit_equal(subject: Subject) -> None:
     assert _equal(whole.parameters, second.parameters), f"weights differ by {difference:g} after resuming"
 
 
+def a_copy_goes_on_as_the_original(subject: Subject) -> None:
+    """A deep copy, as snapshots of a training are made, ends at the same weights, bit for bit."""
+    problem = Regression()
+    optimizer = subject.make(problem.parameters)
+    for _ in _stepping(problem, optimizer, STEPS):
+        pass
+    for parameter in problem.parameters:
+        parameter.grad = None
+    copied_problem, copied = copy.deepcopy((problem, optimizer))
+    for each in ((problem, optimizer), (copied_problem, copied)):
+        for _ in _stepping(*each, STEPS):
+            pass
+    difference = _difference(problem.parameters, copied_problem.parameters)
+    assert _equal(problem.parameters, copied_problem.parameters), f"weights differ by {difference:g}"
+
+
 def schedulers_work(subject: Subject) -> None:
     """A torch scheduler changes `lr`, and the step follows: with a factor of 0 nothing moves."""
     problem = Regression()
@@ -245,6 +261,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         lr_zero_moves_nothing,
         moves,
         resume_is_bit_equal,
+        a_copy_goes_on_as_the_original,
         schedulers_work,
         parameters_without_gradient_stay_put,
         leaves_the_global_random_stream_alone,
