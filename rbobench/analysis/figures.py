@@ -159,32 +159,33 @@ def save_figures(folder: str | Path, format: str = "png", out: str | Path | None
 
 
 def styles(results: pd.DataFrame) -> dict[str, Style]:
-    """Label to style: each method a color of its own, each control that of the first method it serves.
+    """Label to style: each method a color of its own, each control that of the method it serves, or gray.
 
-    Methods stand in alphabetical order, each before its controls; so do the keys.
+    Methods stand in alphabetical order, each before its controls; so do the keys. A control that serves
+    several methods is gray, and comes after them all.
     """
     import seaborn as sns
 
     registered = dict(zip(results["optimizer"], results["optimizer_name"], strict=True))
     controls = dict(zip(results["optimizer"], results["controls"], strict=True))
-    serves: dict[str, str] = {}
+    serves: dict[str, list[str]] = {}
     for method in sorted(registered):
         for label in sorted(registered):
             if registered[label] in controls[method] and label != method:
-                serves.setdefault(label, method)
+                serves.setdefault(label, []).append(method)
     methods = [label for label in sorted(registered) if label not in serves]
     # Beyond the palette for the color-blind there is only telling hues apart.
     palette = sns.color_palette("colorblind" if len(methods) <= 10 else "husl", len(methods))
     looks: dict[str, Style] = {}
     for method, color in zip(methods, palette, strict=True):
         looks[method] = Style(color, (), "o", hollow=False)
-        served = [label for label, served in serves.items() if served == method]
+        served = [label for label, served in serves.items() if served == [method]]
         for index, label in enumerate(served):
             turn = index % len(_CONTROL_DASHES)
             looks[label] = Style(color, _CONTROL_DASHES[turn], _CONTROL_MARKERS[turn], hollow=True)
-    # A control of a control has no method to stand beside.
-    for label in sorted(set(registered) - set(looks)):
-        looks[label] = Style((0.5, 0.5, 0.5), _CONTROL_DASHES[0], _CONTROL_MARKERS[0], hollow=True)
+    for index, label in enumerate(sorted(set(registered) - set(looks))):
+        turn = index % len(_CONTROL_DASHES)
+        looks[label] = Style((0.45, 0.45, 0.45), _CONTROL_DASHES[turn], _CONTROL_MARKERS[turn], hollow=True)
     return looks
 
 

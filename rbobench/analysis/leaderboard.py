@@ -167,7 +167,9 @@ class _Comparison:
             "gain_p": gain.p,
             "detectable": detectable_difference(gain.n, gain.sd),
         }
-        row["verdict"] = self._verdict(optimizer, gain, unstable=row["n_diverged"] + row["n_collapsed"] > 0)
+        row["verdict"] = self._verdict(
+            optimizer, control, gain, unstable=row["n_diverged"] + row["n_collapsed"] > 0
+        )
         for name in SECONDARY:
             if self._rows.get(name, pd.Series(dtype=float)).notna().any():
                 row[f"{name}_mean"], row[f"{name}_sd"] = mean_sd(kept[name].dropna())
@@ -181,14 +183,16 @@ class _Comparison:
             }
         return row
 
-    def _verdict(self, optimizer: str, gain: PairedDifference, *, unstable: bool) -> Verdict:
+    def _verdict(
+        self, optimizer: str, control: str | None, gain: PairedDifference, *, unstable: bool
+    ) -> Verdict:
         registered = self._controls[optimizer]
         here = [label for label, name in self._names.items() if name in registered and label != optimizer]
         if not here:
             return Verdict.CONTROL if self._is_control(optimizer) else Verdict.NONE
         if math.isnan(self._means[optimizer]):
             return Verdict.DID_NOT_FINISH
-        if self._means[here].isna().all():
+        if control is None:
             return Verdict.CONTROL_DID_NOT_FINISH
         if gain.n < 2:
             return Verdict.TOO_FEW_SEEDS
@@ -198,11 +202,14 @@ class _Comparison:
             return Verdict.WORSE
         if gain.p < ALPHA:
             return Verdict.BETTER_WHERE_IT_FINISHED if unstable else Verdict.BETTER
-        over_sgd = self._difference(self._scores, optimizer, self._best_of(("sgd",), but=optimizer))
-        if over_sgd.p < ALPHA and over_sgd.difference > 0:
+        if self._beats_sgd(optimizer) and self._beats_sgd(control):
             corrupted = self._rows["corruption_hash"].notna().any()
             return Verdict.SLOWER_NOT_MORE_ROBUST if corrupted else Verdict.SLOWER_NOT_BETTER
         return Verdict.NO_DIFFERENCE
+
+    def _beats_sgd(self, optimizer: str) -> bool:
+        over_sgd = self._difference(self._scores, optimizer, self._best_of(("sgd",), but=optimizer))
+        return over_sgd.p < ALPHA and over_sgd.difference > 0
 
     def _best_of(self, names: Sequence[str], but: str) -> str | None:
         """The label with the best mean among those of the registered `names`."""

@@ -309,7 +309,7 @@ def _notes(board: pd.DataFrame, *, best: str, short: bool) -> list[str]:
         )
     if verdicts & {Verdict.SLOWER_NOT_MORE_ROBUST, Verdict.SLOWER_NOT_BETTER}:
         notes.append(
-            f"{'slower' if short else 'Slower'}: beats sgd, but not a control that takes as few steps."
+            f"{'slower' if short else 'Slower'}: beats sgd, and so does a control that takes as few steps."
         )
     if short and Verdict.BETTER_WHERE_IT_FINISHED in verdicts:
         notes.append("†: on the seeds where it finished.")

@@ -76,6 +76,12 @@ def test_slower_on_clean_data_is_not_better(accuracies: Write) -> None:
     assert row(board, "rbo")["verdict"] == Verdict.SLOWER_NOT_BETTER
 
 
+def test_a_control_that_does_not_beat_sgd_explains_no_win(accuracies: Write) -> None:
+    """Too few seeds to tell it from a noisy control is not evidence that it is merely slower."""
+    board = leaderboard(accuracies({"rbo": HIGH, "rbo-null": (0.2, 0.9, 0.5), "sgd": LOW}, corrupted=True))
+    assert row(board, "rbo")["verdict"] == Verdict.NO_DIFFERENCE
+
+
 def test_the_best_control_counts_whatever_it_is_called(accuracies: Write, write: Write) -> None:
     folder = accuracies({"rbo": HIGH, "sgd-short": LOW})
     for seed, value in enumerate(MIDDLE):

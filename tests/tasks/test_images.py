@@ -1,0 +1,247 @@
+"""Image problems: pairing, splits, measurements, numerics."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rbobench.errors import UsageError
+from rbobench.randomness import Streams
+from rbobench.registry import get_task
+from rbobench.tasks.datasets import load
+from rbobench.tasks.images import ImageProblem, ImageTask, batch_indices, channel_statistics, split
+from rbobench.tasks.task import DataLocation, Settings
+
+LOCATION = DataLocation()
+NOISE = {"kind": "symmetric", "rate": 0.4}
+BACKDOOR = {"kind": "badnets", "rate": 0.02, "size": 2}
+
+
+def task(**options) -> ImageTask:
+    info = get_task("digits")
+    return info.create(info.resolve({"batch_size": 64, **options}))
+
+
+def problem(seed: int = 0, settings: Settings | None = None, **options) -> ImageProblem:
+    return task(**options).problem(seed, settings or Settings())
+
+
+def test_the_split_is_stratified_disjoint_and_of_the_seed() -> None:
+    labels = np.repeat(np.arange(5), 40)
+    train, validation = split(labels, 0.1, Streams(0))
+    assert np.bincount(labels[validation]).tolist() == [4] * 5
+    assert sorted([*train, *validation]) == list(range(200))
+    assert not np.array_equal(validation, split(labels, 0.1, Streams(1))[1])
+
+
+def test_the_split_does_not_depend_on_the_corruption_and_both_parts_are_corrupted() -> None:
+    clean, noisy = problem(), problem(label_noise=NOISE)
+    assert torch.equal(clean._train, noisy._train)
+    (manifest,) = noisy.manifests()
+    flipped = set(manifest.indices)
+    train = set(noisy._train.tolist())
+    pool = len(load("digits", LOCATION).train_labels)
+    assert manifest.realized_rate == pytest.approx(0.4, abs=1e-3)
+    assert 0.3 < len(flipped & train) / len(train) < 0.5
+    assert 0.2 < len(flipped - train) / (pool - len(train)) < 0.6
+
+
+def test_the_corruption_is_the_seeds() -> None:
+    one, two = (problem(label_noise=NOISE, backdoor=BACKDOOR).manifests() for _ in range(2))
+    assert one == two
+    assert one != problem(1, label_noise=NOISE, backdoor=BACKDOOR).manifests()
+    assert [manifest.kind for manifest in one] == ["symmetric label noise", "badnets backdoor"]
+
+
+def test_an_epoch_sees_every_image_once_in_an_order_of_the_seed() -> None:
+    train = np.arange(100, 175)
+    batches = batch_indices(train, 25, Streams(0))
+    epochs = [torch.cat([next(batches) for _ in range(3)]) for _ in range(2)]
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == train.tolist()
+    assert not torch.equal(*epochs)
+    again = batch_indices(train, 25, Streams(0))
+    assert torch.equal(next(again), epochs[0][:25])
+
+
+def test_the_batches_are_those_that_batch_order_says() -> None:
+    built = problem()
+    order = built.batch_order()
+    assert order is not None
+    assert order.shape == (built.samples_per_epoch // 64, 64)
+    images, labels = built._draw()
+    assert torch.equal(labels, built._labels[order[0]])
+    assert torch.equal(images, built._prepared(built._images[order[0]]))
+
+
+def test_what_fills_no_batch_is_dropped() -> None:
+    batches = batch_indices(np.arange(10), 4, Streams(0))
+    assert [len(next(batches)) for _ in range(5)] == [4] * 5
+
+
+def test_images_are_normalized_by_the_training_images() -> None:
+    data = load("digits", LOCATION)
+    mean, deviation = channel_statistics(data.train_images)
+    pixels = data.train_images.double()
+    assert mean.item() == pytest.approx(pixels.mean().item(), rel=1e-6)
+    assert deviation.item() == pytest.approx(pixels.std(correction=0).item(), rel=1e-6)
+
+
+class Answers(nn.Module):
+    """Answers with the given class for each image, in turn."""
+
+    def __init__(self, classes: torch.Tensor) -> None:
+        super().__init__()
+        self.classes = classes
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        taken, self.classes = self.classes[: len(images)], self.classes[len(images) :]
+        return nn.functional.one_hot(taken, 10).float()
+
+
+def test_the_metrics_are_what_they_say() -> None:
+    built = problem(label_noise=NOISE, backdoor=BACKDOOR)
+    data, measured = load("digits", LOCATION), built._measured
+    flipped_true = measured.labels["flipped, true"]
+    assert (measured.labels["flipped"] != flipped_true).all()
+    attacked = data.test_labels[data.test_labels != 0]
+    assert torch.equal(measured.labels["triggered"], attacked)
+    answers = torch.cat(
+        [
+            data.test_labels,
+            1 - measured.labels["validation"].clamp(max=1),
+            flipped_true,
+            torch.zeros_like(attacked),
+        ]
+    )
+    built._forward = Answers(answers)
+    metrics = built.evaluate()
+    assert metrics["test_accuracy"] == 1.0
+    assert metrics["validation_accuracy"] == 0.0
+    assert metrics["memorization"] == 0.0
+    assert metrics["recovery"] == 1.0
+    assert metrics["attack_success"] == 1.0
+    assert metrics["robust_accuracy"] == 0.0
+
+
+def test_memorization_looks_at_training_images_alone_and_not_at_poisoned_ones() -> None:
+    built = problem(label_noise=NOISE, backdoor={**BACKDOOR, "rate": 0.3})
+    noise, backdoor = built.manifests()
+    seen = set(noise.indices) & set(built._train.tolist()) - set(backdoor.indices)
+    assert len(built._measured.labels["flipped"]) == len(seen)
+
+
+def test_the_backdoor_is_in_the_triggered_test_images() -> None:
+    built = problem(backdoor=BACKDOOR)
+    parts = dict(
+        zip(
+            built._measured.parts,
+            built._measured.images.split(list(built._measured.parts.values())),
+            strict=True,
+        )
+    )
+    assert (parts["triggered"][:, :, -2:, -2:] == 255).all()
+    data = load("digits", LOCATION)
+    untouched = parts["triggered"].clone()
+    untouched[:, :, -2:, -2:] = data.test_images[data.test_labels != 0][:, :, -2:, -2:]
+    assert torch.equal(untouched, data.test_images[data.test_labels != 0])
+    assert torch.equal(parts["test"], data.test_images)
+
+
+def test_training_learns_and_collapse_is_flagged() -> None:
+    built = problem()
+    assert built.final()["collapsed"] in (False, True)
+    optimizer = torch.optim.SGD(built.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(100):
+        built.objective.next_step()
+        optimizer.step(built.objective)
+    metrics = built.evaluate()
+    assert metrics["test_accuracy"] > 0.9
+    assert built.test_correct().float().mean().item() == pytest.approx(metrics["test_accuracy"])
+    final = built.final()
+    assert final["collapsed"] is False
+    assert final["sam_gap"] > 0
+    with torch.no_grad():
+        list(built.parameters())[-1][3] += 1e4
+    assert built.final()["collapsed"] is True
+
+
+def test_batch_norm_statistics_are_reestimated_from_the_same_images() -> None:
+    built = problem(model="resnet6")
+    norms = [layer for layer in built.module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    built.reestimate_batch_norm()
+    first = [norm.running_mean.clone() for norm in norms]
+    for norm in norms:
+        norm.running_mean.fill_(7.0)
+    built.reestimate_batch_norm()
+    assert all(torch.equal(a, norm.running_mean) for a, norm in zip(first, norms, strict=True))
+    assert norms[0].momentum == 0.1
+    assert built.module.training
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(precision="bf16"), Settings(channels_last=True), Settings(resamples=True)],
+    ids=["bf16", "channels_last", "resamples"],
+)
+def test_numerics_train_too(settings: Settings) -> None:
+    built = problem(settings=settings, model="resnet6")
+    built.objective.next_step()
+    loss = built.objective()
+    assert torch.isfinite(loss)
+    assert loss.dtype == torch.float32
+    assert all(parameter.grad is not None for parameter in built.parameters())
+    assert set(built.evaluate()) == {"validation_accuracy", "test_accuracy", "test_loss"}
+
+
+def test_a_vision_transformer_trains() -> None:
+    vit = {"patch_size": 4, "depth": 1, "embed_dim": 32, "num_heads": 2}
+    built = problem(model="vit_tiny_patch16_224", model_options=vit)
+    built.objective.next_step()
+    assert torch.isfinite(built.objective())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "resnet81"}, "unknown model 'resnet81'; did you mean 'resnet8'"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"validation_fraction": 1}, "validation_fraction must be between 0 and 1, not 1.0"),
+        ({"train_images": 0}, "train_images must be at least 1, not 0"),
+        ({"image_size": 16}, "unknown option 'image_size'"),
+        ({"augmentation": "flip"}, "option 'augmentation' must be one of 'none', 'crop', 'crop-flip'"),
+        (
+            {"label_noise": {"kind": "symmetric"}},
+            "option 'label_noise' 'symmetric': option 'rate' is required",
+        ),
+    ],
+)
+def test_bad_options_are_named(options: dict, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        task(**options)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 5000}, "batch_size 5000 is more than the 1211 training images"),
+        ({"label_noise": {"kind": "symmetric", "rate": 1e-4}}, "would change nothing"),
+        ({"model_options": {"depth": 3}}, "model 'mlp' cannot be built"),
+        ({"cifar_stem": True}, "model 'mlp' has no ResNet stem"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_named(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        problem(**options)
+
+
+def test_the_digest_is_of_the_images_that_are_used() -> None:
+    whole, part = task().data_digest(LOCATION), task(train_images=500).data_digest(LOCATION)
+    assert whole == dataclasses.replace(task()).data_digest(LOCATION)
+    assert whole != part
