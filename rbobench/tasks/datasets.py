@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,7 +70,6 @@ class DataSet:
     read: Callable[[DataLocation], ImageData]
 
 
-@lru_cache(maxsize=4)
 def load(
     name: str,
     location: DataLocation,
@@ -77,7 +77,7 @@ def load(
     train_images: int | None = None,
     image_size: int | None = None,
 ) -> ImageData:
-    """Read a data set, or take it from memory.
+    """Read a data set, or take it from memory; a folder whose files have changed is read again.
 
     Args:
         name: One of `DATASETS`, or `folder:PATH`.
@@ -89,18 +89,33 @@ def load(
     Raises:
         UsageError: If the data are absent, unfit or fewer than asked for.
     """
-    if name.lower().startswith(FOLDER):
-        data = read_folder(name[len(FOLDER) :], location, image_size)
-    elif name in DATASETS:
-        data = _read(name, location)
-    else:
+    is_folder = name.lower().startswith(FOLDER)
+    if not is_folder and name not in DATASETS:
         raise unknown("data set", name, [*DATASETS, FOLDER + "PATH"])
-    return data if train_images is None else _first(data, train_images)
+    version = _version(location.root / name[len(FOLDER) :]) if is_folder else None
+    return _load(name, location, train_images, image_size, version)
 
 
-@lru_cache(maxsize=2)
-def _read(name: str, location: DataLocation) -> ImageData:
+@lru_cache(maxsize=4)
+def _load(
+    name: str,
+    location: DataLocation,
+    train_images: int | None,
+    image_size: int | None,
+    version: tuple[int, ...] | None,
+) -> ImageData:
+    if train_images is not None:
+        return _first(_load(name, location, None, image_size, version), train_images)
+    if version is not None:
+        return read_folder(name[len(FOLDER) :], location, image_size)
     return DATASETS[name].read(location)
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    """Number, size and last change of the files under a folder."""
+    stats = [(Path(parent) / file).stat() for parent, _, files in os.walk(folder) for file in files]
+    newest = max((stat.st_mtime_ns for stat in stats), default=0)
+    return len(stats), sum(stat.st_size for stat in stats), newest
 
 
 def _first(data: ImageData, count: int) -> ImageData:
