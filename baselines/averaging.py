@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,10 @@ from timm.optim import Lookahead
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 
+from baselines.base_optimizer import BaseOptimizer, cost_of_base, named_base
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.tensors import Closure
 from rbobench.optim.wrapper import OptimizerWrapper
-from rbobench.registry import get_optimizer
 
 
 class SWA(OptimizerWrapper):
@@ -37,7 +37,7 @@ class SWA(OptimizerWrapper):
     def __init__(
         self,
         params: Any,
-        base_optimizer: Callable[[Any], torch.optim.Optimizer],
+        base_optimizer: BaseOptimizer,
         start: float = 0.75,
         period: int = 1,
     ) -> None:
@@ -61,7 +61,8 @@ class SWA(OptimizerWrapper):
         Returns:
             What the base optimizer returned.
         """
-        loss = self.base.step(closure)
+        with self._alone_hidden():
+            loss = self.base.step(closure)
         for group in self.param_groups:
             if group["progress"] < group["swa_start"]:
                 continue
@@ -90,6 +91,23 @@ class SWA(OptimizerWrapper):
                 for parameter, weights in zip(averaged, trained, strict=True):
                     parameter.copy_(weights)
 
+    @contextmanager
+    def _alone_hidden(self) -> Iterator[None]:
+        """Take averages out of the state where nothing of the base's is beside them.
+
+        A parameter may get its first gradient late, and bases like Adam take an empty state for that.
+        """
+        alone = {
+            parameter: state for parameter, state in self.state.items() if state.keys() == {"swa_average"}
+        }
+        for parameter in alone:
+            del self.state[parameter]
+        try:
+            yield
+        finally:
+            for parameter, state in alone.items():
+                self.state[parameter].update(state)
+
     def _average(self, group: dict[str, Any]) -> None:
         parameters: list[Tensor] = group["params"]
         if group["swa_averaged"] == 0:
@@ -103,7 +121,7 @@ class SWA(OptimizerWrapper):
 
 def swa(params: Any, start: float = 0.75, period: int = 1, base_optimizer: str = "sgd", **base: Any) -> SWA:
     """SWA around a registered optimizer, whose hyperparameters are `base`."""
-    return SWA(params, lambda params: get_optimizer(base_optimizer).create(params, base), start, period)
+    return SWA(params, named_base(base_optimizer, base), start, period)
 
 
 def lookahead(
@@ -113,7 +131,7 @@ def lookahead(
 
     The slow weights are those of the first `period`-th step; before, there is nothing to look ahead from.
     """
-    return Lookahead(get_optimizer(base_optimizer).create(params, base), alpha=alpha, k=period)
+    return Lookahead(named_base(base_optimizer, base)(params), alpha=alpha, k=period)
 
 
 def register() -> None:
@@ -126,6 +144,7 @@ def register() -> None:
             description="stochastic weight averaging over the last part of training",
             reference="arXiv 1803.05407",
             search_space={**lr, "start": [0.5, 0.75]},
+            gradient_evaluations=cost_of_base,
             batch_norm="re-estimated",
             wraps="base_optimizer",
             parameter_copies=2.0,
@@ -138,6 +157,7 @@ def register() -> None:
             description="slow weights that follow fast ones every few steps",
             reference="arXiv 1907.08610",
             search_space={**lr, "alpha": [0.5, 0.8], "period": [5, 10]},
+            gradient_evaluations=cost_of_base,
             wraps="base_optimizer",
             parameter_copies=2.0,
             exceptions={

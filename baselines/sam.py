@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from baselines.base_optimizer import BaseOptimizer, named_base
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.perturbation import perturbed
 from rbobench.optim.sgd import SGD
 from rbobench.optim.tensors import Closure, active, global_norm, require_closure, spread
 from rbobench.optim.wrapper import OptimizerWrapper
 from rbobench.randomness import normal_like
-from rbobench.registry import Reduction, get_optimizer
-
-BaseOptimizer = Callable[[Any], torch.optim.Optimizer]
+from rbobench.registry import Reduction
 
 _TINY = 1e-12
 """Keeps a vanishing gradient from being divided by zero, as in the authors' code."""
@@ -169,7 +168,7 @@ class RandomSAM(SAM):
 
 
 def _base(name: str, hyperparameters: dict[str, Any]) -> BaseOptimizer:
-    return lambda params: get_optimizer(name).create(params, hyperparameters)
+    return named_base(name, hyperparameters, evaluates_once=True)
 
 
 def sam(params: Any, rho: float = 0.05, base_optimizer: str = "sgd", batch_dims: int = 0, **base: Any) -> SAM:

@@ -113,12 +113,15 @@ def _info(name: str) -> OptimizerInfo:
     if name not in names:
         raise unknown("optimizer", PREFIX + name, [PREFIX + each for each in names])
     factory = _TimmOptimizer(name)
+    defaults = _defaults(factory.hyperparameter_signature)
+    lr = defaults.get("lr", factory.hyperparameter_signature["lr"].default)
     return OptimizerInfo(
         name=PREFIX + name,
         factory=factory,
         description=timm.optim.get_optimizer_info(name).description,
         reference="timm (huggingface.co/docs/timm)",
-        defaults=_defaults(factory.hyperparameter_signature),
+        defaults=defaults,
+        search_space={"lr": ("log", lr / 10, lr * 10)},
         requires=_requires(name),
         exceptions=EXCEPTIONS.get(name, {}),
     )

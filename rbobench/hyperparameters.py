@@ -108,8 +108,7 @@ def coerce(what: str, value: Any, hint: Any) -> Any:
         resolver = next(filter(callable, hint.__metadata__), None)
         return resolver(what, value) if resolver else coerce(what, value, arguments[0])
     if hint is Any or hint is inspect.Parameter.empty:
-        # Nothing tells an int from a float here: one spelling for both.
-        return int(value) if isinstance(value, float) and value.is_integer() else _frozen(value)
+        return _frozen(value)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -177,7 +176,8 @@ def _frozen(value: Any) -> Any:
         return tuple(_frozen(entry) for entry in value)
     if isinstance(value, Mapping):
         return {str(name): _frozen(entry) for name, entry in sorted(value.items())}
-    return value
+    # Nothing tells an int from a float here: one spelling for both.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _hint_of(default: Any) -> Any:

@@ -22,6 +22,7 @@ def factory(
     limit: float | None = None,
     seed: int = 0,
     eps=0,
+    extra: dict[str, Any] | None = None,
 ) -> None: ...
 
 
@@ -33,6 +34,14 @@ def test_every_spelling_of_the_same_values_resolves_alike() -> None:
     assert "seed" not in one
     assert "params" not in one
     assert list(one) == sorted(one)
+
+
+def test_numbers_within_a_mapping_have_one_spelling_too() -> None:
+    one, two = (
+        resolve("optimizer 'x'", factory, {"lr": 1, "extra": extra})["extra"]
+        for extra in ({"widths": [64.0, 0.5], "rate": 0.0}, {"rate": 0, "widths": (64, 0.5)})
+    )
+    assert repr(one) == repr(two) == "{'rate': 0, 'widths': (64, 0.5)}"
 
 
 def test_defaults_of_the_registry_take_the_place_of_the_factorys() -> None:

@@ -113,7 +113,8 @@ def _load(
 
 def _version(folder: Path) -> tuple[int, ...]:
     """Number, size and last change of the files under a folder."""
-    stats = [(Path(parent) / file).stat() for parent, _, files in os.walk(folder) for file in files]
+    files = (Path(parent) / file for parent, _, files in os.walk(folder) for file in files)
+    stats = [file.stat() for file in files if file.exists()]  # a link may lead nowhere
     newest = max((stat.st_mtime_ns for stat in stats), default=0)
     return len(stats), sum(stat.st_size for stat in stats), newest
 
@@ -197,7 +198,7 @@ def _files(split: Path) -> dict[str, list[Path]]:
 
 
 def _decode(file: Path, size: int | None) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(file) as opened:
@@ -205,7 +206,7 @@ def _decode(file: Path, size: int | None) -> np.ndarray:
             if size is not None and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BICUBIC)
             return np.asarray(image)
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{file} is no readable image: {error}") from None
 
 
@@ -266,12 +267,13 @@ def _torchvision(name: str, kind: str, folder: str) -> Callable[[DataLocation], 
                 getattr(torchvision.datasets, kind)(location.root, train=part, download=location.download)
                 for part in (True, False)
             )
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError, AssertionError) as error:
             where = location.root / folder
             if location.download:
                 raise UsageError(f"data set {name!r} cannot be downloaded into {where}: {error}") from None
             raise UsageError(
-                f"data set {name!r} is not in {where}; put it there, or fetch it with --download"
+                f"data set {name!r} is not in {where}, or damaged; put its files there, unpacked, "
+                "or fetch it with --download"
             ) from None
         return ImageData(
             name, *_tensors(train), *_tensors(test), tuple(str(label) for label in train.classes)

@@ -126,6 +126,11 @@ class ImageProblem:
         pool = _Pool.corrupted(task, data, self._streams)
         self._manifests = pool.manifests
         train, validation = split(data.train_labels.numpy(), task.validation_fraction, self._streams)
+        if not len(validation):
+            raise UsageError(
+                f"validation_fraction {task.validation_fraction} of {len(train)} training images leaves none "
+                "to validate on; each class needs at least two"
+            )
         if task.batch_size > len(train):
             raise UsageError(f"batch_size {task.batch_size} is more than the {len(train)} training images")
         self._train = torch.from_numpy(train)

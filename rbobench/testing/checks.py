@@ -6,6 +6,7 @@ import copy
 import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from rbobench.errors import UsageError
+from rbobench.errors import UsageError, unknown
+from rbobench.randomness import seeded_default_generators
 from rbobench.registry import OptimizerInfo
-from rbobench.testing.problems import Regression
+from rbobench.testing.problems import NormalizedRegression, Regression
 from rbobench.testing.subject import Make, Subject
 
 STEPS = 7
@@ -71,12 +73,17 @@ def returns_the_loss_at_the_start(subject: Subject) -> None:
 
 
 def declared_gradient_evaluations(subject: Subject) -> None:
-    """Every step calls the closure as often as was declared."""
+    """Every step calls the closure as often as was declared, looks at a part of the batch included."""
     problem = Regression()
     optimizer = subject.make(problem.parameters)
     for _ in _stepping(problem, optimizer, STEPS):
         calls, problem.calls = problem.calls, 0
         assert calls == subject.cost, f"{calls} evaluations in a step, {subject.cost} declared"
+    objective = NormalizedRegression()
+    optimizer = subject.make(objective.parameters)
+    for step, _ in enumerate(_stepping(objective, optimizer, STEPS)):
+        spent = objective.gradient_evaluations - step * subject.cost
+        assert spent == subject.cost, f"the objective counts {spent:g} in a step, {subject.cost} declared"
 
 
 def lr_zero_moves_nothing(subject: Subject) -> None:
@@ -146,14 +153,19 @@ def a_copy_goes_on_as_the_original(subject: Subject) -> None:
 
 
 def schedulers_work(subject: Subject) -> None:
-    """A torch scheduler changes `lr`, and the step follows: with a factor of 0 nothing moves."""
-    problem = Regression()
-    optimizer = subject.make(problem.parameters)
-    scheduler = LambdaLR(optimizer, lambda step: 0.0 if step else 1.0)
-    optimizer.step(problem)  # type: ignore[arg-type]
-    scheduler.step()
-    lrs = {float(group["lr"]) for group in optimizer.param_groups}
-    assert lrs == {0.0}, f"lr is {lrs} where the schedule says 0"
+    """A torch scheduler changes `lr` after the first step, and the steps that come follow."""
+    ends = []
+    for factor in (1.0, 0.5):
+        problem = Regression()
+        optimizer = subject.make(problem.parameters)
+        wanted = [factor * float(group["lr"]) for group in optimizer.param_groups]
+        scheduler = LambdaLR(optimizer, partial(_factor_from_the_second_step, factor))
+        for _ in _stepping(problem, optimizer, STEPS):
+            scheduler.step()
+        lrs = [float(group["lr"]) for group in optimizer.param_groups]
+        assert lrs == wanted, f"lr is {lrs} where the schedule says {wanted}"
+        ends.append(_clones(problem.parameters))
+    assert not _equal(*ends), "the schedule halved lr, and the steps stayed the same"
 
 
 def parameters_without_gradient_stay_put(subject: Subject) -> None:
@@ -190,7 +202,7 @@ def runs_on_meta(subject: Subject) -> None:
     problem = Regression(device="meta")
     optimizer = subject.make(problem.parameters)
     try:
-        for _ in _stepping(problem, optimizer, 2):
+        for _ in _stepping(problem, optimizer, STEPS):
             pass
     except (RuntimeError, NotImplementedError, TypeError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -222,18 +234,20 @@ def batch_of_problems(subject: Subject) -> None:
 
 
 def is_its_control_when_its_idea_is_taken_out(subject: Subject) -> None:
-    """Each declared reduction holds, bit for bit."""
+    """Each declared reduction holds, bit for bit, BatchNorm's running statistics included."""
     if not subject.reductions:
         raise Skip("declares no reduction")
     for claim, make_reduced, make_other in subject.reductions:
-        ends = []
-        for make in (make_reduced, make_other):
-            problem = Regression()
-            optimizer = make(problem.parameters)
-            for _ in _stepping(problem, optimizer, STEPS):
-                pass
-            ends.append(problem.parameters)
-        assert _equal(*ends), f"not true: {claim}; weights differ by {_difference(*ends):g}"
+        for network in (Regression, NormalizedRegression):
+            ends = []
+            for make in (make_reduced, make_other):
+                problem = network()
+                optimizer = make(problem.parameters)
+                for _ in _stepping(problem, optimizer, STEPS):
+                    pass
+                buffers = problem.module.buffers() if isinstance(problem, NormalizedRegression) else ()
+                ends.append([*problem.parameters, *buffers])
+            assert _equal(*ends), f"not true: {claim}; weights differ by {_difference(*ends):g}"
 
 
 def parameter_copies(subject: Subject) -> None:
@@ -288,18 +302,24 @@ def check_optimizer(
         that a list of exceptions stays true.
 
     Raises:
-        UsageError: If the name leads to no class, or the optimizer cannot be built.
+        UsageError: If the name leads to no class, the optimizer cannot be built, or there is no check of a
+            name given or declared.
     """
     subject = Subject.of(optimizer)
     names = list(CHECKS) if checks is None else list(checks)
+    for name in (*names, *subject.exceptions):
+        if name not in CHECKS:
+            raise unknown("check", name, CHECKS)
     if subject.requires:
         reason = f"requires {', '.join(subject.requires)}"
         return [CheckResult(name, "skipped", reason) for name in names]
-    try:
-        subject.make(Regression().parameters)
-    except Exception as error:
-        raise UsageError(f"{subject.name}(params) cannot be built: {error}") from error
-    return [_result(subject, name) for name in names]
+    # What an optimizer draws from the default generator is no draw of the caller's.
+    with seeded_default_generators(0, torch.device("cpu")):
+        try:
+            subject.make(Regression().parameters)
+        except Exception as error:
+            raise UsageError(f"{subject.name}(params) cannot be built: {error}") from error
+        return [_result(subject, name) for name in names]
 
 
 def _result(subject: Subject, name: str) -> CheckResult:
@@ -318,11 +338,15 @@ def _result(subject: Subject, name: str) -> CheckResult:
     return CheckResult(name, "passed")
 
 
-def _stepping(problem: Regression, optimizer: Optimizer, steps: int) -> Iterator[None]:
+def _stepping(problem: Regression | NormalizedRegression, optimizer: Optimizer, steps: int) -> Iterator[None]:
     for _ in range(steps):
         problem.next_step()
         optimizer.step(problem)  # type: ignore[arg-type]
         yield
+
+
+def _factor_from_the_second_step(factor: float, step: int) -> float:
+    return factor if step else 1.0
 
 
 def _clones(parameters: Iterable[Tensor]) -> list[Tensor]:
@@ -334,7 +358,9 @@ def _equal(one: Iterable[Tensor], two: Iterable[Tensor]) -> bool:
 
 
 def _difference(one: Iterable[Tensor], two: Iterable[Tensor]) -> float:
-    return max(float((a - b).detach().abs().max()) for a, b in zip(one, two, strict=True))
+    """The largest difference of any entry; NaN where there is one, which Python's `max` may lose."""
+    differences = [(a - b).detach().abs().max().double() for a, b in zip(one, two, strict=True)]
+    return float(torch.stack(differences).max())
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

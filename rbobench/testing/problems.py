@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rbobench.objective import Objective
+from rbobench.randomness import seeded_default_generators
+
 
 class Regression:
     """A small network on data that change from step to step; calling it is a standard torch closure.
@@ -66,3 +69,26 @@ class Regression:
         ]
         drawn = torch.stack(draws) if self._copies else draws[0]
         return (0.5 * drawn).to(dtype=self._dtype, device=self._device)
+
+
+class NormalizedRegression(Objective):
+    """A small network with BatchNorm under rbobench's own objective, which counts and can show a part.
+
+    Attributes:
+        module: The network.
+        parameters: Its weights.
+    """
+
+    def __init__(self) -> None:
+        with seeded_default_generators(0, torch.device("cpu")):
+            self.module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2))
+        self.parameters = list(self.module.parameters())
+        self._data = torch.Generator().manual_seed(0)
+        super().__init__(self.parameters, self._draw_data, self._mean_squared_error, module=self.module)
+
+    def _draw_data(self) -> tuple[Tensor, Tensor]:
+        return torch.randn(16, 4, generator=self._data), torch.randn(16, 2, generator=self._data)
+
+    def _mean_squared_error(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        return nn.functional.mse_loss(self.module(inputs), targets)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rbobench.randomness import seeded_default_generators
 from rbobench.registry import TaskInfo
 from rbobench.tasks.task import Problem, Settings, Task
 from rbobench.testing.checks import CheckResult, Skip
@@ -74,9 +75,12 @@ def measuring_leaves_the_weights_alone(task: Task) -> None:
 
 
 def resampling_changes_no_first_batch(task: Task) -> None:
-    """An optimizer that draws afresh starts from the same weights and the same first batch."""
+    """An optimizer that draws afresh starts from the same weights and batch, and meets the same order."""
     usual = task.problem(0, SETTINGS)
     fresh = task.problem(0, Settings(resamples=True))
+    orders = [order for order in (usual.batch_order(), fresh.batch_order()) if order is not None]
+    assert len(orders) != 1, "only one of them has an order of batches"
+    assert _equal(orders[:1], orders[1:]), "the order of the batches differs"
     assert _equal(_evaluated(usual), _evaluated(fresh)), "weights or first batch differ"
 
 
@@ -109,7 +113,9 @@ def check_task(task: TaskInfo | Task, options: Mapping[str, Any] | None = None) 
         UsageError: If an option is refused.
     """
     built = task.create(task.resolve(options)) if isinstance(task, TaskInfo) else task
-    return [_result(name, built) for name in TASK_CHECKS]
+    # What a task draws from the default generator is no draw of the caller's.
+    with seeded_default_generators(0, torch.device("cpu")):
+        return [_result(name, built) for name in TASK_CHECKS]
 
 
 def _result(name: str, task: Task) -> CheckResult:

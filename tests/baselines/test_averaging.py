@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.averaging import SWA
-from rbobench.registry import create_optimizer
+from rbobench.errors import UsageError
+from rbobench.registry import create_optimizer, get_optimizer
 from rbobench.testing.problems import Regression
 
 BASE = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
@@ -57,6 +58,59 @@ def test_before_the_first_average_the_weights_are_their_own() -> None:
     weights = visited(optimizer, problem, 2)[-1]
     with optimizer.evaluation_parameters():
         assert all(map(torch.equal, problem.parameters, weights))
+
+
+@pytest.mark.parametrize("base", ["adamw", "timm:lion", "sgd"])
+def test_a_parameter_may_get_its_first_gradient_late(base: str) -> None:
+    """Adam and its kin take an empty state for a first step; an average there must not hide it."""
+    early, late = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    reference = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
+    averaging = create_optimizer("swa", [early, late], start=0.0, base_optimizer=base, lr=0.1)
+    plain = create_optimizer(base, reference, lr=0.1)
+    visited = []
+    for step in range(4):
+        for optimizer, (one, two) in ((averaging, (early, late)), (plain, reference)):
+            optimizer.zero_grad()
+            (one.square().sum() + (two.square().sum() if step > 1 else 0.0)).backward()
+            optimizer.step()
+        visited.append(reference[1].detach().clone())
+    assert torch.equal(late, reference[1])
+    assert not torch.equal(late, torch.ones(2))
+    with averaging.evaluation_parameters():
+        torch.testing.assert_close(late.detach(), torch.stack(visited).mean(dim=0))
+
+
+@pytest.mark.parametrize("name", ["swa", "lookahead"])
+@pytest.mark.parametrize(
+    ("base", "given", "cost"),
+    [("sgd", {}, 1), ("sgd-repeat", {"repeats": 3}, 3), ("rbo", {"projection_steps": 4}, 4)],
+)
+def test_costs_what_its_base_does(name: str, base: str, given: dict, cost: int) -> None:
+    info = get_optimizer(name)
+    radius = {"radius": 1.0} if base == "rbo" else {}
+    hyperparameters = info.resolve({"base_optimizer": base, "lr": 0.1, **radius, **given})
+    problem = Regression()
+    info.create(problem.parameters, hyperparameters).step(problem)
+    assert problem.calls == info.cost(hyperparameters) == cost
+
+
+@pytest.mark.parametrize("name", ["swa", "lookahead"])
+@pytest.mark.parametrize(
+    ("base", "reason"),
+    [
+        ("sam", "it has a base itself"),
+        ("swa", "it has a base itself"),
+        ("entropy-sgd", "every one of its evaluations needs a fresh batch"),
+        ("sgd-short", "it stops by a rule of its own"),
+    ],
+)
+def test_refuses_a_base_whose_declarations_would_be_lost(name: str, base: str, reason: str) -> None:
+    info = get_optimizer(name)
+    hyperparameters = info.resolve({"base_optimizer": base})
+    with pytest.raises(UsageError, match=f"'{base}' cannot be a base optimizer: {reason}"):
+        info.create(Regression().parameters, hyperparameters)
+    with pytest.raises(UsageError, match=reason):
+        info.cost(hyperparameters)
 
 
 def test_lookahead_draws_the_weights_back_to_the_slow_ones() -> None:

@@ -205,6 +205,8 @@ def test_groups_added_later_belong_to_both() -> None:
         (lambda p: SAM(p, BASE, batch_dims=1), "batch_dims needs sgd as base optimizer, not SGD"),
         (lambda p: create_optimizer("sam", p, base_optimizer="sdg"), "unknown optimizer 'sdg'; did you mean"),
         (lambda p: create_optimizer("sam", p, betas=[0.9, 0.9]), "unknown hyperparameter 'betas'"),
+        (lambda p: create_optimizer("sam", p, base_optimizer="sgd-repeat"), "it evaluates the loss itself"),
+        (lambda p: create_optimizer("asam", p, base_optimizer="sam"), "it has a base itself"),
     ],
 )
 def test_bad_values_are_named(make, message: str) -> None:

@@ -72,7 +72,9 @@ def test_every_name_has_an_info(name):
     info = get_optimizer(f"timm:{name}")
     assert info.name == f"timm:{name}"
     assert info.description == timm.optim.get_optimizer_info(name).description
-    assert info.resolve()["lr"] > 0
+    lr = info.resolve()["lr"]
+    assert lr > 0
+    assert info.search_space["lr"] == ("log", pytest.approx(lr / 10), pytest.approx(10 * lr))
     assert set(info.exceptions) <= set(CHECKS)
 
 

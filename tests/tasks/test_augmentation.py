@@ -39,6 +39,11 @@ def test_about_half_are_mirrored_and_the_rest_left_alone() -> None:
 def test_none_does_nothing_and_the_generator_decides() -> None:
     assert augment(images(), "none", torch.Generator()) is not None
     assert torch.equal(augment(images(), "none", torch.Generator()), images())
+    for kind in ("crop", "crop-flip"):
+        generator = torch.Generator().manual_seed(5)
+        expected = random_crop(images(), 2, generator)  # an eighth of the side
+        expected = random_flip(expected, generator) if kind == "crop-flip" else expected
+        assert torch.equal(augment(images(), kind, torch.Generator().manual_seed(5)), expected)
     one, two = (augment(images(), "crop-flip", torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(one, two)
     assert not torch.equal(one, images())

