@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rbobench.optim.tensors import Closure, global_norm, inner_product
+from rbobench.optim.tensors import Closure, evaluate, global_norm, inner_product
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,7 @@ class FootpointProblem:
 
     def gradient(self) -> DistanceGradient:
         """Evaluate once at the present θ: the gradient of ½ distance², as coefficients of known vectors."""
-        with torch.enable_grad():
-            value = self._closure().detach()
+        value = evaluate(self._closure)
         difference = self._take_gradients()
         torch._foreach_sub_(difference, self.start_gradient)
         rise = value - self._start_value + self._decay_difference() + self._ascent

@@ -21,9 +21,10 @@ def perturbed(parameters: Sequence[Tensor], offsets: Sequence[Tensor]) -> Iterat
     """
     with torch.no_grad():
         before = torch._foreach_clone(list(parameters))
-        torch._foreach_add_(list(parameters), list(offsets))
-    del offsets  # their memory is free while the block evaluates
     try:
+        with torch.no_grad():
+            torch._foreach_add_(list(parameters), list(offsets))
+        del offsets  # their memory is free while the block evaluates
         yield
     finally:
         with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rbobench.optim.footpoint import Decay, FootpointProblem, Memory
 from rbobench.optim.projection import PROJECTIONS
-from rbobench.optim.tensors import Closure, active, freeze_diverged, require_closure
+from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure
 
 # What makes the ball: one for all parameters. Weight decay is f's, and may differ between groups.
 _BALL = ("lr", "radius", "projection", "projection_steps", "projection_lr", "loss_scale", "batch_dims")
@@ -111,8 +111,7 @@ class RBO(torch.optim.Optimizer):
         ball = self.param_groups[0]
         for group in self.param_groups[1:]:
             _check_agreement(ball, group)
-        with torch.enable_grad():
-            loss: Tensor = closure().detach()
+        loss = evaluate(closure)
         parameters = active(self.param_groups)
         if not parameters:
             return loss

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbobench.optim.tensors import Closure, freeze_diverged, require_closure, spread
+from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure, spread
 
 
 class SGD(torch.optim.SGD):
@@ -64,8 +64,7 @@ class SGD(torch.optim.SGD):
         if self.param_groups[0]["batch_dims"] == 0:
             return super().step(closure)
         closure = require_closure(self, closure)
-        with torch.enable_grad():
-            losses: Tensor = closure().detach()
+        losses = evaluate(closure)
         self.step_batch(losses)
         return losses
 
@@ -76,18 +75,18 @@ class SGD(torch.optim.SGD):
         Args:
             losses: The problems' losses, of the batch's shape; one that is not finite stays where it was.
         """
+        moved, before = [], []
+        dims = self.param_groups[0]["batch_dims"]
         for group in self.param_groups:
-            dims = group["batch_dims"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                before = parameter.clone()
+            for parameter in active([group]):
+                moved.append(parameter)
+                before.append(parameter.clone())
                 direction = self._direction(parameter, group)
                 lr = group["lr"]
                 if isinstance(lr, Tensor):
                     lr = spread(lr, parameter, dims)
                 parameter.sub_(lr * direction)
-                freeze_diverged([parameter], [before], losses, dims)
+        freeze_diverged(moved, before, losses, dims)
 
     def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
         assert parameter.grad is not None

@@ -25,6 +25,13 @@ def require_closure(optimizer: object, closure: Closure | None) -> Closure:
     return closure
 
 
+def evaluate(closure: Closure) -> Tensor:
+    """Call a closure with gradients enabled; its loss, detached, as a tensor whatever it returns."""
+    with torch.enable_grad():
+        loss = closure()
+    return torch.as_tensor(loss).detach()
+
+
 def active(param_groups: Iterable[dict[str, Any]]) -> list[Tensor]:
     """The parameters that have a gradient; the others stay put."""
     return [

@@ -27,7 +27,12 @@ class OptimizerWrapper(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         hooks = ("_optimizer_", "_warned")  # torch makes them anew
-        return {name: value for name, value in vars(self).items() if not name.startswith(hooks)}
+        scheduled = ("step", "_opt_called")  # a scheduler's, whose `step` is bound to this very optimizer
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in scheduled and not name.startswith(hooks)
+        }
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters to the base, with the wrapper's settings."""

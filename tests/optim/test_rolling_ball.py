@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rbobench import RBO
 from rbobench.optim.controls import RepeatedSGD, rbo_null
+from rbobench.optim.sgd import SGD
 
 CENTERS = np.random.RandomState(0).uniform(-3, 3, (1000, 2))
 SIGMA = 0.1
@@ -269,6 +270,41 @@ def test_a_batch_takes_a_rate_and_a_radius_for_each_problem_and_freezes_what_div
         )
         torch.testing.assert_close(points[row].detach(), alone[-1], rtol=1e-12, atol=1e-12)
     assert torch.equal(points[2], starts[2])
+
+
+@pytest.mark.parametrize("kind", [RBO, SGD])
+def test_a_problem_that_diverges_in_one_tensor_is_frozen_in_all(kind) -> None:
+    """The loss is finite at the start, where one of two gradients is not."""
+    one = nn.Parameter(torch.tensor([[0.0], [1.0]], dtype=torch.float64))
+    two = nn.Parameter(torch.tensor([[1.0], [1.0]], dtype=torch.float64))
+    settings = {"radius": 1.0, "projection_steps": 3} if kind is RBO else {}
+    optimizer = kind([{"params": [one]}, {"params": [two]}], lr=0.1, batch_dims=1, **settings)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        losses = one.sqrt()[:, 0] + two.square()[:, 0]
+        losses.sum().backward()
+        return losses
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert (one[0].item(), two[0].item()) == (0.0, 1.0)
+    assert one[1].item() != 1.0
+    assert two[1].item() != 1.0
+
+
+def test_a_closure_may_return_a_number() -> None:
+    point = nn.Parameter(torch.tensor((1.0, -2.0)))
+
+    def closure() -> float:
+        point.grad = None
+        loss = wavy(point)
+        loss.backward()
+        return loss.item()
+
+    assert RBO([point], 0.1, 1.0).step(closure).item() == pytest.approx(
+        wavy(torch.tensor((1.0, -2.0))).item()
+    )
 
 
 def test_repeated_sgd_takes_its_steps_on_one_batch() -> None:

@@ -84,6 +84,20 @@ def test_a_copied_or_pickled_one_is_linked_and_goes_on(base, twin_of) -> None:
 
 
 @BASES
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_made_under_a_scheduler_steps_for_itself(base, twin_of) -> None:
+    problem = Regression()
+    wrapper = Plain(problem.parameters, base)
+    StepLR(wrapper, step_size=1)
+    steps(wrapper, problem, 1)
+    twin, other = twin_of((wrapper, problem))
+    before = [parameter.detach().clone() for parameter in problem.parameters]
+    steps(twin, other, 1)
+    assert all(map(torch.equal, problem.parameters, before))
+    assert not torch.equal(other.parameters[0], before[0])
+
+
+@BASES
 @pytest.mark.parametrize("scheduled", ["wrapper", "base"])
 def test_a_scheduler_on_either_reaches_both(base, scheduled: str) -> None:
     problem = Regression()
