@@ -78,7 +78,7 @@ class SWA(OptimizerWrapper):
             parameter
             for group in self.param_groups
             for parameter in group["params"]
-            if "swa_average" in self.state[parameter]
+            if "swa_average" in self.state.get(parameter, {})
         ]
         with torch.no_grad():
             trained = [parameter.clone() for parameter in averaged]

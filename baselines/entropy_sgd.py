@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from rbobench import OptimizerInfo, register_optimizer
-from rbobench.optim.tensors import Closure, active, require_closure
+from rbobench.optim.tensors import Closure, active, evaluate, require_closure
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
 
@@ -117,13 +117,13 @@ class EntropySGD(torch.optim.Optimizer):
         closure = require_closure(self, closure)
         for group in self.param_groups[1:]:
             _check_agreement(self.param_groups[0], group)
-        with torch.enable_grad():
-            loss: Tensor = closure().detach()
+        loss = evaluate(closure)
         members = [(parameter, group) for group in self.param_groups for parameter in active([group])]
         parameters = [parameter for parameter, _ in members]
         if self.param_groups[0]["inner_steps"] == 0:
             self._descend(members, _gradients(parameters))
         elif parameters:
+            self._begin(members)
             start = list(torch._foreach_clone(parameters))
             mean = self._explore(closure, members, start)
             torch._foreach_copy_(parameters, start)
@@ -132,6 +132,9 @@ class EntropySGD(torch.optim.Optimizer):
         for group in self.param_groups:
             group["outer_steps"] += 1
         return loss
+
+    def _begin(self, members: Members) -> None:
+        """What the gradients at x are for; the Lua code has no use for them."""
 
     def _explore(self, closure: Closure, members: Members, start: list[Tensor]) -> list[Tensor]:
         """The inner loop: μ, the mean of where Langevin steps around `start` lead."""
@@ -191,10 +194,17 @@ class EntropySGDPyTorch(EntropySGD):
     """Entropy-SGD as the authors' PyTorch code has it.
 
     The inner loop puts the weight decay before the momentum, and the outer step takes x − μ for a gradient:
-    weight decay and Nesterov's momentum apply to it. That code never advances t; here it is counted, from 0.
+    weight decay and Nesterov's momentum apply to it, and the momentum begins as the first gradient at x. That
+    code never advances t; here it is counted, from 0.
     """
 
     first_step = 0
+
+    def _begin(self, members: Members) -> None:
+        for parameter, group in members:
+            if group["momentum"] != 0.0 and "momentum_buffer" not in self.state[parameter]:
+                assert parameter.grad is not None
+                self.state[parameter]["momentum_buffer"] = parameter.grad.clone()
 
     def _direction(self, members: Members, buffers: list[Tensor]) -> list[Tensor]:
         gradients = _gradients([parameter for parameter, _ in members])

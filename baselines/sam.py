@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.base_optimizer import BaseOptimizer, named_base
+from baselines.base_optimizer import BaseOptimizer, base_info, named_base
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.perturbation import perturbed
 from rbobench.optim.sgd import SGD
-from rbobench.optim.tensors import Closure, active, global_norm, require_closure, spread
+from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure, spread
 from rbobench.optim.wrapper import OptimizerWrapper
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
@@ -33,20 +33,24 @@ class SAM(OptimizerWrapper):
         base_optimizer: Builds the optimizer that descends, on `params`.
         rho: ρ, the radius of the ascent, at least 0; the groups must agree on it.
         batch_dims: How many leading dimensions of every parameter number independent problems; needs
-            `rbobench.optim.sgd.SGD` as base.
+            `rbobench.optim.sgd.SGD` as base, with the same `batch_dims`.
 
     Raises:
-        ValueError: If ρ is out of range, or the base takes no batch of problems.
+        ValueError: If ρ is out of range, or the base takes no such batch of problems.
     """
 
     def __init__(
         self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.05, batch_dims: int = 0
     ) -> None:
-        if not (math.isfinite(rho) and rho >= 0.0):
-            raise ValueError(f"rho must be finite and at least 0, not {rho}")
+        _check_radius(rho)
         super().__init__(base_optimizer(params), {"rho": rho})
-        if batch_dims > 0 and not isinstance(self.base, SGD):
+        for group in self.param_groups:
+            _check_radius(group["rho"])
+        if batch_dims != 0 and not isinstance(self.base, SGD):
             raise ValueError(f"batch_dims needs sgd as base optimizer, not {type(self.base).__name__}")
+        of_base = self.base.defaults.get("batch_dims", 0)
+        if of_base != batch_dims:
+            raise ValueError(f"batch_dims is {batch_dims}, but {of_base} in the base optimizer")
         self._batch_dims = batch_dims
 
     @torch.no_grad()
@@ -61,15 +65,15 @@ class SAM(OptimizerWrapper):
 
         Raises:
             TypeError: If there is no closure.
-            ValueError: If groups disagree on ρ.
+            ValueError: If ρ is out of range, or groups disagree on it.
         """
         closure = require_closure(self, closure)
         rho = self.param_groups[0]["rho"]
         for group in self.param_groups:
+            _check_radius(group["rho"])
             if group["rho"] != rho:
                 raise ValueError(f"SAM has one rho, but groups disagree: {rho} and {group['rho']}")
-        with torch.enable_grad():
-            loss: Tensor = closure().detach()
+        loss = evaluate(closure)
         parameters = active(self.param_groups)
         if parameters:
             with perturbed(parameters, self._offsets(parameters, rho)), torch.enable_grad():
@@ -167,13 +171,20 @@ class RandomSAM(SAM):
         return [each * length for each in drawn]
 
 
+def _check_radius(rho: float) -> None:
+    if not (math.isfinite(rho) and rho >= 0.0):
+        raise ValueError(f"rho must be finite and at least 0, not {rho}")
+
+
 def _base(name: str, hyperparameters: dict[str, Any]) -> BaseOptimizer:
     return named_base(name, hyperparameters, evaluates_once=True)
 
 
 def sam(params: Any, rho: float = 0.05, base_optimizer: str = "sgd", batch_dims: int = 0, **base: Any) -> SAM:
     """SAM around a registered optimizer, whose hyperparameters are `base`."""
-    if batch_dims > 0:
+    if batch_dims != 0:
+        if not base_info(base_optimizer, evaluates_once=True).batched:
+            raise ValueError(f"batch_dims needs sgd as base optimizer, not {base_optimizer}")
         base["batch_dims"] = batch_dims
     return SAM(params, _base(base_optimizer, base), rho, batch_dims)
 
@@ -225,6 +236,7 @@ def register() -> None:
     register_optimizer(
         OptimizerInfo(
             name="asam",
+            named=True,
             factory=asam,
             description="adaptive SAM as its authors wrote it: scaled by |w| + η on weights alone",
             reference="arXiv 2102.11600",

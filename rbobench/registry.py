@@ -81,6 +81,7 @@ class OptimizerInfo:
         resamples: Whether every gradient evaluation needs a fresh batch (Entropy-SGD's inner loop).
         randomized: Whether the factory takes `seed`, which the runner draws from the `optimizer` stream and
             which is no hyperparameter.
+        named: Whether it wants `(name, parameter)` pairs where the runner has them.
         wraps: The hyperparameter that names a registered optimizer inside this one, whose hyperparameters are
             then accepted too (`sam` around `sgd` takes `momentum`); `None` for most.
         parameter_copies: Memory in copies of the parameters held between steps, beyond the parameters and
@@ -103,6 +104,7 @@ class OptimizerInfo:
     batch_norm: Literal["running", "re-estimated"] = "running"
     resamples: bool = False
     randomized: bool = False
+    named: bool = False
     wraps: str | None = None
     parameter_copies: float | None = None
     reductions: tuple[Reduction, ...] = ()

@@ -1,4 +1,4 @@
-"""A clock that waits for the device and keeps training apart from evaluation and warm-up."""
+"""A clock that waits for the device and keeps training apart from evaluation and warm-up; memory alike."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ class Clock:
 
     Args:
         device: What to wait for.
+
+    Attributes:
+        peak_memory: Bytes allocated at most while training, on CUDA; `None` elsewhere, where no allocator can
+            tell it for one trial of many.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seconds: dict[Phase, float] = {"warm_up": 0.0, "training": 0.0, "evaluation": 0.0}
         self._phase: Phase | None = None
+        self.peak_memory: int | None = 0 if device.type == "cuda" else None
         self._since = 0.0
 
     @contextmanager
@@ -44,6 +49,11 @@ class Clock:
     def _switch(self, phase: Phase | None) -> None:
         if self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)
+        if self.peak_memory is not None:
+            if self._phase == "training":
+                peak = torch.cuda.max_memory_allocated(self._device)
+                self.peak_memory = max(self.peak_memory, peak)
+            torch.cuda.reset_peak_memory_stats(self._device)
         now = time.perf_counter()
         if self._phase is not None:
             self._seconds[self._phase] += now - self._since

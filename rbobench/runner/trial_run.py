@@ -62,12 +62,10 @@ def _train_and_measure(
     trial, clock = planned.trial, Clock(settings.device)
     info = get_optimizer(trial.optimizer)
     rule = stopping_rule(info, trial)
-    if settings.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(settings.device)
     problem = task.problem(trial.seed, dataclasses.replace(settings, resamples=info.resamples))
     pairing = pairing_digests(problem)
     optimizer = info.create(
-        problem.parameters(), trial.hyperparameters, seed=Streams(trial.seed).seed("optimizer")
+        _parameters(problem, info), trial.hyperparameters, seed=Streams(trial.seed).seed("optimizer")
     )
     budget = trial_budget(trial, rule)
     reestimate = info.batch_norm == "re-estimated"
@@ -101,11 +99,20 @@ def _train_and_measure(
         "error": None,
         "metrics": metrics,
         "curves": training.curves,
-        "cost": {**spent, **_times(clock), "peak_memory_bytes": _peak_memory(settings.device)},
+        "cost": {**spent, **_times(clock), "peak_memory_bytes": clock.peak_memory},
         "test_correct": None if correct is None else _packed(correct),
         "corruption": [_stored_manifest(folder / "manifests", manifest) for manifest in manifests],
         "pairing": pairing,
     }
+
+
+def _parameters(problem: Problem, info: OptimizerInfo) -> list[Any]:
+    """What the optimizer is built on: the parameters, with their names for one that goes by them."""
+    parameters = problem.parameters()
+    if not info.named:
+        return parameters
+    names = {id(parameter): name for name, parameter in problem.module.named_parameters()}
+    return [(names[id(parameter)], parameter) for parameter in parameters]
 
 
 def _spent(problem: Problem, training: Training, budget: Budget) -> dict[str, Any]:
@@ -126,11 +133,6 @@ def _times(clock: Clock) -> dict[str, float]:
         "warm_up_seconds": clock.elapsed("warm_up"),
         "evaluation_seconds": clock.elapsed("evaluation"),
     }
-
-
-def _peak_memory(device: torch.device) -> int | None:
-    """Bytes allocated at most in this trial; the CPU's allocator cannot tell it for one trial of many."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def _packed(correct: torch.Tensor) -> dict[str, Any]:

@@ -60,6 +60,13 @@ def test_before_the_first_average_the_weights_are_their_own() -> None:
         assert all(map(torch.equal, problem.parameters, weights))
 
 
+def test_evaluating_leaves_no_trace_in_the_state() -> None:
+    optimizer = SWA(Regression().parameters, BASE)
+    with optimizer.evaluation_parameters():
+        pass
+    assert optimizer.state_dict()["state"] == {}
+
+
 @pytest.mark.parametrize("base", ["adamw", "timm:lion", "sgd"])
 def test_a_parameter_may_get_its_first_gradient_late(base: str) -> None:
     """Adam and its kin take an empty state for a first step; an average there must not hide it."""

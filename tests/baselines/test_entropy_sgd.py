@@ -79,7 +79,7 @@ def lua(steps, lr, inner_steps, inner_lr, scope, scoping, momentum, weight_decay
 
 def pytorch(steps, lr, inner_steps, inner_lr, scope, scoping, momentum, weight_decay, nesterov):
     """`optim.py` without noise and with t counted, in NumPy."""
-    x, call, outer = START.copy(), 0, None
+    x, call, outer = START.copy(), 0, gradient(START, 0)
     trajectory = []
     for t in range(steps):
         call += 1
@@ -94,7 +94,7 @@ def pytorch(steps, lr, inner_steps, inner_lr, scope, scoping, momentum, weight_d
             walker = walker - inner_lr * dw
             mean = 0.75 * mean + 0.25 * walker
         dw = x - mean + weight_decay * x
-        outer = dw if outer is None else momentum * outer + dw
+        outer = momentum * outer + dw
         x = x - lr * (dw + momentum * outer if nesterov else outer)
         trajectory.append(x)
     return np.array(trajectory)

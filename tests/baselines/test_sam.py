@@ -151,6 +151,13 @@ def test_restoring_survives_an_exception() -> None:
     assert torch.equal(parameter, torch.zeros(3))
 
 
+def test_an_offset_that_does_not_fit_moves_nothing() -> None:
+    parameters = [torch.zeros(3), torch.zeros(3)]
+    with pytest.raises(RuntimeError), perturbed(parameters, [torch.ones(3), torch.ones(5)]):
+        pass
+    assert all(torch.equal(parameter, torch.zeros(3)) for parameter in parameters)
+
+
 def test_random_directions_have_length_rho_and_are_the_seeds() -> None:
     def offsets(seed: int) -> list[Tensor]:
         problem = Regression(torch.float64)
@@ -202,7 +209,15 @@ def test_groups_added_later_belong_to_both() -> None:
         (lambda p: SAM(p, BASE, rho=-0.1), "rho must be finite and at least 0, not -0.1"),
         (lambda p: SAM(p, BASE, rho=math.inf), "rho must be finite and at least 0, not inf"),
         (lambda p: ASAM(p, BASE, eta=-1), "eta must be finite and at least 0, not -1"),
+        (lambda p: SAM([{"params": p, "rho": -1.0}], BASE), "rho must be finite and at least 0, not -1.0"),
         (lambda p: SAM(p, BASE, batch_dims=1), "batch_dims needs sgd as base optimizer, not SGD"),
+        (lambda p: SAM(p, SGD, batch_dims=1), "batch_dims is 1, but 0 in the base optimizer"),
+        (lambda p: SAM(p, partial(SGD, batch_dims=1)), "batch_dims is 0, but 1 in the base optimizer"),
+        (lambda p: create_optimizer("sam", p, batch_dims=-1), "batch_dims must be at least 0, not -1"),
+        (
+            lambda p: create_optimizer("sam", p, base_optimizer="adamw", batch_dims=1),
+            "batch_dims needs sgd as base optimizer, not adamw",
+        ),
         (lambda p: create_optimizer("sam", p, base_optimizer="sdg"), "unknown optimizer 'sdg'; did you mean"),
         (lambda p: create_optimizer("sam", p, betas=[0.9, 0.9]), "unknown hyperparameter 'betas'"),
         (lambda p: create_optimizer("sam", p, base_optimizer="sgd-repeat"), "it evaluates the loss itself"),
@@ -221,3 +236,12 @@ def test_groups_that_disagree_on_the_radius_are_an_error() -> None:
     optimizer.param_groups[1]["rho"] = 0.1
     with pytest.raises(ValueError, match="SAM has one rho, but groups disagree"):
         optimizer.step(lambda: torch.zeros(()))
+
+
+@pytest.mark.parametrize("rho", [-1.0, math.nan])
+def test_a_radius_set_out_of_range_is_an_error(rho: float) -> None:
+    problem = Regression()
+    optimizer = SAM(problem.parameters, BASE)
+    optimizer.param_groups[0]["rho"] = rho
+    with pytest.raises(ValueError, match="rho must be finite and at least 0"):
+        optimizer.step(problem)
