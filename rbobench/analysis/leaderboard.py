@@ -41,6 +41,12 @@ SECONDARY = (
 ALPHA = 0.05
 """Level of every test."""
 
+FEWEST_SEEDS = 3
+"""Below, nothing is called better, worse or best: one degree of freedom hangs on a single difference."""
+
+MATCHED_STEPS = 0.1
+"""A control takes as many steps as its method, within this share; SGD shortened to another count is none."""
+
 _LOWER_IS_BETTER = (
     "loss",
     "distance",
@@ -123,6 +129,9 @@ class _Comparison:
         self._controls: dict[str, tuple[str, ...]] = dict(
             zip(rows["optimizer"], rows["controls"], strict=True)
         )
+        self._steps = (
+            rows[rows["status"] == "ok"].groupby("optimizer")["steps"].mean().reindex(list(self._names))
+        )
         self._scores = self._by_seed(metric)
         self._means = self._scores.mean(axis=1)
 
@@ -145,7 +154,7 @@ class _Comparison:
     def _row(self, optimizer: str) -> dict[str, Any]:
         rows = self._rows[self._rows["optimizer"] == optimizer]
         kept = rows[rows["finished"]]
-        control = self._best_of(self._controls[optimizer], but=optimizer)
+        control = self._best_of(self._controls[optimizer], but=optimizer, matched=True)
         gain = self._difference(self._scores, optimizer, control)
         mean, sd = mean_sd(kept[self._metric].dropna())
         row = {
@@ -187,14 +196,18 @@ class _Comparison:
         self, optimizer: str, control: str | None, gain: PairedDifference, *, unstable: bool
     ) -> Verdict:
         registered = self._controls[optimizer]
-        here = [label for label, name in self._names.items() if name in registered and label != optimizer]
+        here = [
+            label
+            for label, name in self._names.items()
+            if name in registered and label != optimizer and self._is_matched(label, optimizer)
+        ]
         if not here:
             return Verdict.CONTROL if self._is_control(optimizer) else Verdict.NONE
         if math.isnan(self._means[optimizer]):
             return Verdict.DID_NOT_FINISH
         if control is None:
             return Verdict.CONTROL_DID_NOT_FINISH
-        if gain.n < 2:
+        if gain.n < FEWEST_SEEDS:
             return Verdict.TOO_FEW_SEEDS
         if math.isnan(gain.p):
             return Verdict.NO_SPREAD
@@ -211,11 +224,21 @@ class _Comparison:
         over_sgd = self._difference(self._scores, optimizer, self._best_of(("sgd",), but=optimizer))
         return over_sgd.p < ALPHA and over_sgd.difference > 0
 
-    def _best_of(self, names: Sequence[str], but: str) -> str | None:
-        """The label with the best mean among those of the registered `names`."""
-        labels = [label for label, name in self._names.items() if name in names and label != but]
+    def _best_of(self, names: Sequence[str], but: str, *, matched: bool = False) -> str | None:
+        """The label with the best mean among the registered `names`, of as many steps if `matched`."""
+        labels = [
+            label
+            for label, name in self._names.items()
+            if name in names and label != but and (not matched or self._is_matched(label, but))
+        ]
         means = self._means[labels].dropna()
         return None if means.empty else str(means.idxmax())
+
+    def _is_matched(self, control: str, optimizer: str) -> bool:
+        """Whether a control takes about as many steps as the optimizer; where nobody counted, it does."""
+        if self._steps[[control, optimizer]].isna().any():
+            return True
+        return abs(self._steps[control] / self._steps[optimizer] - 1.0) <= MATCHED_STEPS
 
     def _difference(self, scores: pd.DataFrame, optimizer: str, other: str | None) -> PairedDifference:
         if other is None:
@@ -228,6 +251,9 @@ class _Comparison:
 
     def _marked(self) -> str | None:
         """The optimizer that beats every other; one that lost a seed on the way is not it."""
+        seeds = self._scores.notna().sum(axis="columns").max()
+        if seeds < FEWEST_SEEDS:
+            return None
         best = best_by_seeds(self._scores.to_numpy(dtype=np.float64), ALPHA)
         if best is None:
             return None

@@ -82,6 +82,24 @@ def test_a_control_that_does_not_beat_sgd_explains_no_win(accuracies: Write) -> 
     assert row(board, "rbo")["verdict"] == Verdict.NO_DIFFERENCE
 
 
+def test_a_control_of_another_number_of_steps_is_none(accuracies: Write, write: Write) -> None:
+    folder = accuracies({"rbo": HIGH})
+    for seed, value in enumerate(LOW):
+        write(
+            optimizer="sgd-short",
+            seed=seed,
+            metrics={"test_accuracy_chosen": value},
+            cost={"steps": 20.0},
+        )
+    assert row(leaderboard(folder), "rbo")["verdict"] == Verdict.NONE
+
+
+def test_two_seeds_mark_nothing(accuracies: Write) -> None:
+    board = leaderboard(accuracies({"rbo": HIGH[:2], "rbo-null": MIDDLE[:2], "sgd": LOW[:2]}))
+    assert not board["marked_best"].any()
+    assert row(board, "rbo")["verdict"] == Verdict.TOO_FEW_SEEDS
+
+
 def test_the_best_control_counts_whatever_it_is_called(accuracies: Write, write: Write) -> None:
     folder = accuracies({"rbo": HIGH, "sgd-short": LOW})
     for seed, value in enumerate(MIDDLE):
