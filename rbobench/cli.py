@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; `sys.argv` by default.
 
     Returns:
-        The exit code: 0; 1 where `check` has found faults; 2 for a mistake of the user's, told in one line;
+        The exit code: 0; 1 where `check` has found faults, a trial of `run` has failed, or whoever read the
+        output has left; 2 for a mistake of the user's, told in one line;
         130 after an interruption.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -158,7 +159,8 @@ def run(
 ) -> None:
     """Run a suite and show its leaderboard.
 
-    Trials that have their records already are not run again.
+    Trials that have their records already are not run again. Ends with exit code 1 where a trial failed; a
+    diverged one is a result.
     """
     if dry_run:
         from rbobench.runner.execution import plan
@@ -190,13 +192,16 @@ def run(
     else:
         ended = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
         before = f", {summary.found} found" if summary.found else ""
-        print(f"{summary.ran} trials run in {summary.seconds:.0f} s{before}; of all {total}: {ended}")
+        ran = _counted(summary.ran, "trial")
+        print(f"{ran} run in {summary.seconds:.0f} s{before}; of all {total}: {ended}")
     print()
     _print_leaderboard(summary.out, TableFormat.TEXT)
     try:
         print(f"\nfigures: {_current_figures(summary.out)}")
     except UsageError as error:
         print(f"\nno figures: {error}")
+    if any(summary.statuses.get(status) for status in ("failed", "timeout", "out_of_memory")):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -345,15 +350,15 @@ def _print_plan(planned: Sequence[PlannedTrial]) -> None:
                 "task": task,
                 "optimizer": optimizer,
                 "seeds": " ".join(str(entry.trial.seed) for entry in entries),
-                "gradient evaluations": "unknown" if each is None else f"{each:g}",
-                "together": "unknown" if each is None else f"{each * len(entries):g}",
+                "gradient evaluations": "unknown" if each is None else f"{each:,.0f}",
+                "together": "unknown" if each is None else f"{each * len(entries):,.0f}",
             }
         )
     _print_table(rows)
     costs = [entry.gradient_evaluations for entry in planned]
-    known = f"{sum(cost for cost in costs if cost is not None):.0f} gradient evaluations"
+    known = f"{sum(cost for cost in costs if cost is not None):,.0f} gradient evaluations"
     rest = f" and what {costs.count(None)} of them take in their epochs or seconds" if None in costs else ""
-    print(f"\n{len(planned)} trials, {known}{rest}")
+    print(f"\n{_counted(len(planned), 'trial')}, {known}{rest}")
 
 
 def _current_figures(folder: Path) -> Path:
@@ -402,12 +407,18 @@ def _cost(info: OptimizerInfo) -> int | None:
         return None
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def _print_table(rows: Iterable[Mapping[Any, Any]]) -> None:
     """Aligned columns, empty ones left out, never cut: a terminal may wrap them, a pipe gets them whole."""
     texts = [{name: _cell(value) for name, value in row.items()} for row in rows]
     names = [name for name in texts[0] if any(row[name] for row in texts)]
     widths = {name: max(len(name), *(len(row[name]) for row in texts)) for name in names}
-    numeric = {name for name in names if all(row[name].isdecimal() for row in texts if row[name])}
+    numeric = {
+        name for name in names if all(row[name].replace(",", "").isdecimal() for row in texts if row[name])
+    }
     for row in [{name: name for name in names}, *texts]:
         cells = (
             row[name].rjust(widths[name]) if name in numeric else row[name].ljust(widths[name])

@@ -140,8 +140,8 @@ def coerce(what: str, value: Any, hint: Any) -> Any:
         raise _misfit(what, value, "a whole number")
     if hint is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            if math.isnan(value):
-                raise _misfit(what, value, "a number")
+            if not math.isfinite(value):
+                raise _misfit(what, value, "a finite number")
             return float(value)
         raise _misfit(what, value, "a number")
     if hint is str:

@@ -131,7 +131,7 @@ def outcome(planned: PlannedTrial, record: dict[str, Any]) -> str:
     text = f"{planned.name}: {record['status']}"
     for metric, spelled in (("test_accuracy_last", "test accuracy"), ("loss_last", "loss")):
         value = record["metrics"].get(metric)
-        if value is not None and math.isfinite(value):
+        if value is not None and math.isfinite(value) and record["status"] == "ok":
             text += f", {spelled} {value:.4g}"
     seconds = record["cost"].get("train_seconds")
     if seconds is not None:

@@ -256,6 +256,33 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "budget out of range": (_suite("evaluations: 40", "evaluations: -40"), RUN, "s.yaml:4:"),
     "duplicate key": (_suite("seeds: 2", "seeds: 2\nseeds: 3"), RUN, "s.yaml:4:1"),
     "no tasks": (_suite(TASKS, "tasks: {}"), RUN, "there must be at least one"),
+    "too many seeds": (_suite("seeds: 2", "seeds: 100000000000"), RUN, "there must be 1 to 10000 seeds"),
+    "too many threads": (
+        _suite("seeds: 2", "seeds: 2\nnumerics: {threads: 1000000}"),
+        RUN,
+        "numerics.threads: must be at most 1024",
+    ),
+    "a batch of problems": (
+        _suite("radius: 1.0", "radius: 1.0, batch_dims: 1"),
+        RUN,
+        "a trial has one problem",
+    ),
+    "non-finite lr": (_suite("lr: 0.01, radius", "lr: .inf, radius"), RUN, "must be a number, not inf"),
+    "a model that does not fit": (
+        _suite(TASKS, "tasks:\n  digits: {model: vit_tiny_patch16_224}"),
+        RUN,
+        "task 'digits': model 'vit_tiny_patch16_224' cannot",
+    ),
+    "output folder of endless name": (
+        _suite("seeds: 2", "seeds: 2"),
+        [*RUN, "--out", "a" * 300],
+        "cannot write to the output folder",
+    ),
+    "check of a module that exits": (
+        _file("exits_at_once.py", b"raise SystemExit(3)"),
+        ["check", "exits_at_once:Class"],
+        "cannot import 'exits_at_once'",
+    ),
     "negative radius": (_suite("radius: 1.0", "radius: -1.0"), RUN, "radius"),
     "non-finite radius": (_suite("radius: 1.0", "radius: .inf"), RUN, "radius"),
     "absent data": (_suite(TASKS, "tasks:\n  cifar10: {model: resnet8}"), RUN, "data"),

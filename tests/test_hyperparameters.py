@@ -52,7 +52,8 @@ def test_defaults_of_the_registry_take_the_place_of_the_factorys() -> None:
 BAD = [
     ({"lr": "0.1"}, "optimizer 'x': hyperparameter 'lr' must be a number, not '0.1'"),
     ({"lr": True}, "'lr' must be a number, not True"),
-    ({"lr": math.nan}, "'lr' must be a number, not nan"),
+    ({"lr": math.inf}, "'lr' must be a finite number, not inf"),
+    ({"lr": math.nan}, "'lr' must be a finite number, not nan"),
     ({"lr": 1, "steps": 2.5}, "'steps' must be a whole number, not 2.5"),
     ({"lr": 1, "nesterov": "no"}, "'nesterov' must be true or false, not 'no'"),
     ({"lr": 1, "nesterov": 1}, "'nesterov' must be true or false, not 1"),

@@ -125,19 +125,17 @@ def run_suite(
     target = choose_device(device)
     _check_requirements(planned, target)
     location = DataLocation(Path(data_root), download)
-    folder = RESULTS / suite.name if out is None else Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"the output folder {folder} is a file")
+    folder = RESULTS / suite.name if out is None else _output_folder(out)
 
-    with _threads(suite.numerics.threads):
+    with _threads(suite.numerics.threads), _full_precision():
         tasks = _Tasks()
         planned = [
             dataclasses.replace(
-                entry, trial=dataclasses.replace(entry.trial, data=tasks.data_digest(entry.trial, location))
+                entry, trial=dataclasses.replace(entry.trial, data=tasks.data_digest(entry, location))
             )
             for entry in planned
         ]
-        found = _found(folder, planned)
+        found = _found(folder, planned, suite.save_weights)
         pending = [entry for entry in planned if entry.trial.key not in found]
         settings = Settings(
             device=target,
@@ -187,10 +185,13 @@ class _Tasks:
             self._tasks[name] = get_task(trial.task).create(trial.options)
         return self._tasks[name]
 
-    def data_digest(self, trial: Trial, location: DataLocation) -> str | None:
-        name = self._name(trial)
+    def data_digest(self, entry: PlannedTrial, location: DataLocation) -> str | None:
+        name = self._name(entry.trial)
         if name not in self._digests:
-            self._digests[name] = self.get(trial).data_digest(location)
+            try:
+                self._digests[name] = self.get(entry.trial).data_digest(location)
+            except UsageError as error:
+                raise UsageError(f"task {entry.task_label!r}: {error}") from None
         return self._digests[name]
 
     def _name(self, trial: Trial) -> str:
@@ -235,7 +236,12 @@ def _try_problems(pending: Iterable[PlannedTrial], tasks: _Tasks, settings: Sett
             continue
         seen.add(names)
         if entry.task_label not in problems:
-            problems = {entry.task_label: tasks.get(trial).problem(trial.seed, settings)}
+            try:
+                problems = {entry.task_label: tasks.get(trial).problem(trial.seed, settings)}
+            except UsageError as error:
+                raise UsageError(f"task {entry.task_label!r}: {error}") from None
+            except Exception:  # the trial's own failure, which its record will tell
+                continue
         problem, info = problems[entry.task_label], get_optimizer(trial.optimizer)
         rule = stopping_rule(info, trial)
         try:
@@ -252,11 +258,17 @@ def _try_problems(pending: Iterable[PlannedTrial], tasks: _Tasks, settings: Sett
             )
 
 
-def _found(folder: Path, planned: Iterable[PlannedTrial]) -> dict[str, dict[str, Any]]:
-    """Records of trials that are not to be run again, by key."""
-    paths = (record_path(folder, entry.trial.key) for entry in planned)
-    records = (read_record(path) for path in paths if path.exists())
-    return {record["key"]: record for record in records if record["status"] in FINAL}
+def _found(folder: Path, planned: Iterable[PlannedTrial], save_weights: bool) -> dict[str, dict[str, Any]]:
+    """Records of trials that need no further run, by key; where weights are kept, those that have them."""
+    found = {}
+    for entry in planned:
+        path = record_path(folder, entry.trial.key)
+        if not path.exists() or (save_weights and not path.with_suffix(".safetensors").exists()):
+            continue
+        record = read_record(path)
+        if record["status"] in FINAL:
+            found[record["key"]] = record
+    return found
 
 
 def _relabel(
@@ -269,6 +281,17 @@ def _relabel(
             write_record(folder, {**record, "labels": entry.labels, "suite": suite})
 
 
+def _output_folder(out: str | Path) -> Path:
+    folder = Path(out)
+    try:
+        is_other = folder.exists() and not folder.is_dir()
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {folder}: {error.strerror or error}") from None
+    if is_other:
+        raise UsageError(f"the output folder {folder} is a file")
+    return folder
+
+
 def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -276,6 +299,20 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {folder}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Let `fp32` mean single precision on CUDA, where convolutions would be TensorFloat-32 by default."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 @contextmanager

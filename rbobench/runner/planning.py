@@ -152,6 +152,8 @@ class _Expansion:
         def build(given: Mapping[str, Any]) -> _Method:
             resolved = info.resolve(given)
             canonical_json(resolved)
+            if resolved.get("batch_dims", 0) != 0:
+                raise UsageError("batch_dims is for one's own batches of problems; a trial has one problem")
             optimizer = _try_out(info, resolved)
             keys = set() if optimizer is None else {key for group in optimizer.param_groups for key in group}
             self._group_keys |= keys

@@ -18,6 +18,9 @@ from pydantic import (
 from rbobench.runner.budget import Unit
 from rbobench.runner.schedule import SCHEDULES
 
+MOST_SEEDS = 10_000
+MOST_THREADS = 1024
+
 
 def _whole(value: Any) -> Any:
     """A whole number may be written `3000`, `3e3` or `3000.0`."""
@@ -46,8 +49,8 @@ def _seeds(value: Any) -> Any:
         return seeds
     if type(value) is not int:
         raise ValueError("must be a number of seeds or a list of them")
-    if value < 1:
-        raise ValueError("there must be at least 1 seed")
+    if not 1 <= value <= MOST_SEEDS:
+        raise ValueError(f"there must be 1 to {MOST_SEEDS} seeds")
     return tuple(range(value))
 
 
@@ -61,7 +64,7 @@ Whole = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Real = Annotated[float, BeforeValidator(_real), Field(gt=0, allow_inf_nan=False)]
 Label = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9 ._:,;=+%()-]*$"),
+    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9 ._:,;=+%()-]*[a-z0-9.%)+])?$", max_length=100),
     Field(description="A lower-case name."),
 ]
 Seeds = Annotated[
@@ -114,7 +117,7 @@ class Budget(_Section):
 class Numerics(_Section):
     """How it is computed; all of it changes results, so all of it is part of a trial's key."""
 
-    threads: Whole = Field(default=1, description="CPU threads of a trial.")
+    threads: Whole = Field(default=1, le=MOST_THREADS, description="CPU threads of a trial.")
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="bf16 is mixed precision by autocast."
     )
@@ -171,7 +174,7 @@ class TaskEntry(_Section):
 class Suite(_Section):
     """A grid of optimizers × tasks × seeds."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)] = Field(
         description="Lower case; results go to results/runs/NAME unless told otherwise."
     )
     description: str = Field(default="", description="What the suite is for.")

@@ -21,6 +21,7 @@ _WANTED = {
     "float_type": "a number",
     "greater_than": "greater than {gt}",
     "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
     "int_type": "a whole number",
     "literal_error": "one of {expected}",
     "model_type": "a mapping",
@@ -78,6 +79,8 @@ def _message(details: ErrorDetails) -> str:
         return str(unknown("key", str(loc[-1]), section.model_fields))
     if kind == "missing":
         return "this key is required"
+    if kind == "string_too_long":
+        return f"is longer than {details['ctx']['max_length']} letters"
     if kind == "too_short":
         return "there must be at least one"
     if kind == "string_pattern_mismatch":

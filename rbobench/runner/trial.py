@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rbobench.runner.budget import Unit, fitting_steps
+from rbobench.tasks.datasets import FOLDER
 
 PROTOCOL = 1
 """Raised when the meaning of a trial changes, so that old records are not taken for new ones."""
@@ -50,7 +51,7 @@ class Trial:
         content: dict[str, Any] = plain(
             {
                 "protocol": PROTOCOL,
-                "task": {"name": self.task, "options": self.options, "data": self.data},
+                "task": {"name": self._task_name, "options": self.options, "data": self.data},
                 "optimizer": {"name": self.optimizer, "hyperparameters": self.hyperparameters},
                 "budget": self.budget,
                 "schedules": self.schedules,
@@ -60,6 +61,11 @@ class Trial:
             }
         )
         return content
+
+    @property
+    def _task_name(self) -> str:
+        """The task's name; of an image folder not the place, once its digest tells which it is."""
+        return FOLDER if self.task.startswith(FOLDER) and self.data is not None else self.task
 
     @cached_property
     def key(self) -> str:

@@ -151,6 +151,7 @@ class ImageProblem:
                 cifar_stem=task.cifar_stem,
                 model_options=task.model_options,
             )
+        _check_fit(task.model, model, data.train_images)
         self._memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.module: nn.Module = model.to(device).to(memory_format=self._memory_format)
         self.module.train()
@@ -345,6 +346,21 @@ class _Measured:
         self.images = self.images.to(device)
         self.labels = {name: labels.to(device) for name, labels in self.labels.items()}
         return self
+
+
+def _check_fit(name: str, model: nn.Module, images: Tensor) -> None:
+    """See that a model takes the images.
+
+    Raises:
+        UsageError: If it does not.
+    """
+    try:
+        with torch.no_grad():
+            model.eval()(images[:1].float())
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        size = "×".join(map(str, images.shape[-2:]))
+        reason = " ".join(str(error).split())
+        raise UsageError(f"model {name!r} cannot take images of {size}: {reason}") from error
 
 
 def split(labels: np.ndarray, fraction: float, streams: Streams) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ class Manifest:
         part: The split it was applied to: `"train"` covers training and validation.
         nominal_rate: The rate that was asked for.
         realized_rate: The share of samples that were in fact changed.
-        indices: Changed samples, as positions in the data set, ascending.
+        indices: Changed samples, as positions among the training images, ascending.
         details: Everything else that is needed to repeat it: new labels, patch size and place, target.
     """
 

@@ -112,7 +112,7 @@ def _import(spelled: str) -> type[Optimizer]:
         raise UsageError(f"an optimizer is named as package.module:Class, not {spelled!r}")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a module that is being written may raise
+    except (Exception, SystemExit) as error:  # whatever a module that is being written may raise
         text = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise UsageError(f"cannot import {module_name!r}: {' '.join(text.split())}") from error
     kind = getattr(module, class_name, None)

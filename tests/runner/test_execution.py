@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from rbobench import registry
 from rbobench.errors import UsageError
+from rbobench.registry import OptimizerInfo, get_task
 from rbobench.runner.execution import RunSummary, plan, run_suite
 from rbobench.runner.record import read_record, record_files
 from rbobench.runner.schema import Suite
@@ -280,6 +281,43 @@ def test_a_plan_can_be_narrowed(only: str, count: int) -> None:
 def test_seeds_can_be_given() -> None:
     assert {planned.trial.seed for planned in plan(suite(), seeds=3)} == {0, 1, 2}
     assert {planned.trial.seed for planned in plan(suite(), seeds=[7, 5])} == {5, 7}
+
+
+def test_weights_that_are_asked_for_later_are_made(run) -> None:
+    assert run(suite(tasks=BLOBS)).ran > 0
+    again = run(suite(tasks=BLOBS, save_weights=True))
+    assert again.found == 0
+    assert len(list(again.out.glob("*.safetensors"))) == again.ran
+    assert run(suite(tasks=BLOBS, save_weights=True)).ran == 0
+
+
+def test_an_optimizer_that_goes_by_names_is_given_them(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+    create = OptimizerInfo.create
+
+    def spy(self, params, hyperparameters, **options):
+        built = create(self, params, hyperparameters, **options)
+        given[self.name] = built.param_groups[0].get("param_names")
+        return built
+
+    monkeypatch.setattr(OptimizerInfo, "create", spy)
+    run(suite(optimizers={"asam": {"lr": 0.1}, "sam": {"lr": 0.1}}))
+    assert given["asam"] == ["point"]
+    assert given["sam"] is None
+
+
+def test_a_problem_that_cannot_be_built_is_a_record_and_the_suite_goes_on(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bowl = get_task("fake-bowl").create({"dims": 2, "curvature": 1.0})
+
+    def broken(*arguments):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(type(bowl), "problem", broken)
+    summary = run(suite(tasks={"fake-bowl": {}, "fake-blobs": {}}))
+    assert summary.statuses["failed"] > 0
+    assert summary.statuses["ok"] > 0
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ BAD = [
     (replaced("seeds: 2", "sedes: 2"), "2:1: sedes: unknown key 'sedes'; did you mean 'seeds'"),
     (replaced("name: good", "name: Good"), "1:7: name: 'Good' is no name: lower-case"),
     (replaced("name: good", "name: 3"), "1:7: name: must be text, not 3"),
-    (replaced("seeds: 2", "seeds: 0"), "2:8: seeds: there must be at least 1 seed"),
+    (replaced("seeds: 2", "seeds: 0"), "2:8: seeds: there must be 1 to 10000 seeds"),
     (replaced("seeds: 2", "seeds: 1.5"), "2:8: seeds: must be a number of seeds or a list"),
     (replaced("seeds: 2", "seeds: true"), "2:8: seeds: must be a number of seeds or a list"),
     (replaced("seeds: 2", "seeds: two"), "2:8: seeds: must be a number of seeds or a list"),
@@ -125,7 +125,7 @@ BAD = [
     (replaced("fake-sgd:", "a/b:"), "5:3: optimizers.a/b: 'a/b' is no name"),
     (
         replaced("seeds: 2", "seeds: 0").replace("dims: 3", "budget: 3"),
-        "2:8: seeds: there must be at least 1 seed (and 1 more mistake)",
+        "2:8: seeds: there must be 1 to 10000 seeds (and 1 more mistake)",
     ),
     # names
     (
@@ -156,7 +156,8 @@ BAD = [
     ),
     (
         replaced("1e-1", ".nan"),
-        "5:18: optimizers.fake-sgd.lr: optimizer 'fake-sgd': hyperparameter 'lr' must be a number, not nan",
+        "5:18: optimizers.fake-sgd.lr: optimizer 'fake-sgd': "
+        "hyperparameter 'lr' must be a finite number, not nan",
     ),
     (replaced("1e-1", "-1"), "5:18: optimizers.fake-sgd.lr: optimizer 'fake-sgd': Invalid learning rate"),
     (

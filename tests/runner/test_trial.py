@@ -194,3 +194,12 @@ def test_a_trial_reads_back_from_json() -> None:
     trial = Trial("t", {"shape": (1, 2)}, "o", {"lr": 0.1}, {"epochs": 2.0}, 3, data="sha256:0")
     assert json.loads(canonical_json(trial.as_dict())) == trial.as_dict()
     assert len(trial.key) == 64
+
+
+def test_a_folder_is_named_by_its_content_alone() -> None:
+    def trial(place: str, data: str | None) -> Trial:
+        return Trial(f"folder:{place}", {}, "sgd", {}, {"gradient_evaluations": 1}, 0, data=data)
+
+    assert trial("here", "sha256:1").key == trial("/moved/there", "sha256:1").key
+    assert trial("here", "sha256:1").key != trial("here", "sha256:2").key
+    assert trial("here", None).key != trial("there", None).key

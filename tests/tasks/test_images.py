@@ -371,6 +371,7 @@ def test_bad_options_are_named(options: dict, message: str) -> None:
         ({"label_noise": {"kind": "symmetric", "rate": 1e-4}}, "would change nothing"),
         ({"model_options": {"depth": 3}}, "model 'mlp' cannot be built"),
         ({"cifar_stem": True}, "model 'mlp' has no ResNet stem"),
+        ({"model": "vit_tiny_patch16_224"}, "model 'vit_tiny_patch16_224' cannot"),
     ],
 )
 def test_what_does_not_fit_the_data_is_named(options: dict, message: str) -> None:

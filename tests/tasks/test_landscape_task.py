@@ -153,7 +153,7 @@ def test_what_a_landscape_has_not() -> None:
 BAD_OPTIONS = [
     ("eq14", {"start": [1.0]}, "landscape 'eq14': start must have 2 coordinates, not 1"),
     ("sine", {"start": [1.0, 2.0]}, "landscape 'sine': start must have 1 coordinate, not 2"),
-    ("sine", {"start": [math.inf]}, "landscape 'sine': start must be finite, not (inf,)"),
+    ("sine", {"start": [math.inf]}, "option 'start' must be a finite number, not inf"),
     (
         "eq13",
         {"start_noise": -0.1},
@@ -162,7 +162,7 @@ BAD_OPTIONS = [
     (
         "eq13",
         {"start_noise": math.inf},
-        "landscape 'eq13': start_noise must be finite and not negative, not inf",
+        "option 'start_noise' must be a finite number, not inf",
     ),
     ("rastrigin", {"dimension": 0}, "landscape 'rastrigin': dimension must be at least 1, not 0"),
     ("rosenbrock", {"dimension": 1}, "landscape 'rosenbrock': dimension must be at least 2, not 1"),
