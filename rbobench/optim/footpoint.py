@@ -143,12 +143,14 @@ class FootpointProblem:
         return gradients
 
     def _decay_difference(self) -> Tensor | float:
-        """½wd(‖θ‖² − ‖θ_t‖²) as ½wd⟨θ−θ_t, θ+θ_t⟩, which does not cancel."""
+        """½wd(‖θ‖² − ‖θ_t‖²) as wd(⟨θ_t, δ⟩ + ½‖δ‖²) with δ = θ−θ_t, which does not cancel."""
         total: Tensor | float = 0.0
         for decay in self._decays:
-            here, start = self.parameters[decay.parameters], self.start[decay.parameters]
-            product = inner_product(
-                torch._foreach_sub(here, start), torch._foreach_add(here, start), self.batch_dims
-            )
-            total = total + 0.5 * decay.weight * product
+            # One tensor at a time: all at once would take another copy of the parameters.
+            for here, start in zip(
+                self.parameters[decay.parameters], self.start[decay.parameters], strict=True
+            ):
+                moved = [here - start]
+                along = inner_product([start], moved, self.batch_dims)
+                total = total + decay.weight * (along + 0.5 * inner_product(moved, moved, self.batch_dims))
         return total

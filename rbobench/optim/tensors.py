@@ -51,7 +51,7 @@ def inner_product(left: Sequence[Tensor], right: Sequence[Tensor], batch_dims: i
         A tensor of the batch's shape; 0-dimensional where `batch_dims` is 0.
     """
     if batch_dims == 0:
-        return torch.stack([torch.sum(a * b) for a, b in zip(left, right, strict=True)]).sum()
+        return torch.stack([a.flatten() @ b.flatten() for a, b in zip(left, right, strict=True)]).sum()
     return torch.stack([_flat(a * b, batch_dims).sum(dim=-1) for a, b in zip(left, right, strict=True)]).sum(
         dim=0
     )
