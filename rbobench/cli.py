@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    print("rbobench: error:", " ".join(message.split()), file=sys.stderr)
+    print("rbobench: error:", " ".join(message.replace("Value error, ", "").split()), file=sys.stderr)
     return 2
 
 
@@ -306,9 +306,12 @@ def _tasks(pattern: str) -> list[dict[str, Any]]:
 
 
 def _models(pattern: str) -> list[dict[str, Any]]:
-    from rbobench.tasks.models import list_models
+    from rbobench.tasks.models import OURS, list_models
 
-    return [{"name": name} for name in _matching("model", pattern, list_models)]
+    return [
+        {"name": name, "from": "rbobench" if name in OURS else "timm"}
+        for name in _matching("model", pattern, list_models)
+    ]
 
 
 def _suites(pattern: str) -> list[dict[str, Any]]:

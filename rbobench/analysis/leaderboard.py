@@ -73,6 +73,7 @@ class Verdict(StrEnum):
     NO_SPREAD = "no spread to judge by"
     CONTROL_DID_NOT_FINISH = "its control did not finish"
     DID_NOT_FINISH = "did not finish"
+    NO_CONTROL_RUN = "no control run"
     CONTROL = "control"
     NONE = "—"
 
@@ -202,7 +203,9 @@ class _Comparison:
             if name in registered and label != optimizer and self._is_matched(label, optimizer)
         ]
         if not here:
-            return Verdict.CONTROL if self._is_control(optimizer) else Verdict.NONE
+            if self._is_control(optimizer):
+                return Verdict.CONTROL
+            return Verdict.NO_CONTROL_RUN if registered else Verdict.NONE
         if math.isnan(self._means[optimizer]):
             return Verdict.DID_NOT_FINISH
         if control is None:

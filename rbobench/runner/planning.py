@@ -73,8 +73,9 @@ class _Expansion:
             for label in task.optimizers:
                 if label not in self._suite.optimizers:
                     place = ("tasks", task_label, "optimizers", label)
+                    error = unknown("optimizer label", label, self._suite.optimizers)
                     raise self._error_at(
-                        place, str(unknown("optimizer label", label, self._suite.optimizers)), at_key=True
+                        place, f"{error} (a task changes what the suite's optimizers declare)", at_key=True
                     )
             info, options = self._task(task_label, task)
             methods = [

@@ -73,7 +73,7 @@ def read_yaml(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _error(path, line, column, error.problem or "is not YAML") from None
+        raise _error(path, line, column, _spelled(error.problem)) from None
     except yaml.reader.ReaderError as error:
         line, column = _position(text, error.position)
         raise _error(path, line, column, "not text: there is a control character") from None
@@ -88,6 +88,13 @@ def read_yaml(path: Path) -> Document:
     document.values[()] = (line, column)
     _Builder(document).mapping(node, (), document.data)
     return document
+
+
+def _spelled(problem: str | None) -> str:
+    """PyYAML's words, where they stand alone."""
+    if problem == "but found another document":
+        return "one document is expected, and here a second one begins"
+    return problem or "is not YAML"
 
 
 def _read_text(path: Path) -> str:

@@ -318,7 +318,9 @@ def check_optimizer(
         try:
             subject.make(Regression().parameters)
         except Exception as error:
-            raise UsageError(f"{subject.name}(params) cannot be built: {error}") from error
+            raise UsageError(
+                f"{subject.name}(params) cannot be built: {type(error).__name__}: {error}"
+            ) from error
         return [_result(subject, name) for name in names]
 
 

@@ -57,7 +57,7 @@ VERDICTS: dict[Verdict, dict[str, tuple[float, ...]]] = {
     Verdict.NO_DIFFERENCE: {"rbo": WIDE, "rbo-null": (0.85, 0.81, 0.83), "sgd": MIDDLE},
     Verdict.TOO_FEW_SEEDS: {"rbo": HIGH[:1], "rbo-null": MIDDLE[:1]},
     Verdict.NO_SPREAD: {"rbo": (0.75, 0.75, 0.75), "rbo-null": (0.5, 0.5, 0.5), "sgd": LOW},
-    Verdict.NONE: {"rbo": HIGH, "sgd": LOW},
+    Verdict.NO_CONTROL_RUN: {"rbo": HIGH, "sgd": LOW},
 }
 
 
@@ -91,7 +91,7 @@ def test_a_control_of_another_number_of_steps_is_none(accuracies: Write, write: 
             metrics={"test_accuracy_chosen": value},
             cost={"steps": 20.0},
         )
-    assert row(leaderboard(folder), "rbo")["verdict"] == Verdict.NONE
+    assert row(leaderboard(folder), "rbo")["verdict"] == Verdict.NO_CONTROL_RUN
 
 
 def test_two_seeds_mark_nothing(accuracies: Write) -> None:

@@ -85,7 +85,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("? [a]\n: 1\n", "1:3", "a key must be text"),
         ("a: [1, 2\nb: 3\n", "2:2", "expected ',' or ']'"),
         ("a: 1\n\tb: 2\n", "2:1", "cannot start any token"),
-        ("a: 1\n---\nb: 2\n", "2:1", "but found another document"),
+        ("a: 1\n---\nb: 2\n", "2:1", "one document is expected, and here a second one begins"),
         ("a: !!python/object:os.system x\n", "1:4", "the tag 'tag:yaml.org,2002:python/object:os.system'"),
         ("a: !!int word\n", "1:4", "the tag"),
         ("a: !!set {b}\n", "1:4", "the tag"),

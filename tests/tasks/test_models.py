@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from rbobench.errors import UsageError
-from rbobench.tasks.models import create_model, list_models
-
-OURS = ("mlp", "resnet6", "resnet8", "resnet20", "vgg9", "wrn16_4", "wrn28_10")
+from rbobench.tasks.models import OURS, create_model, list_models
 
 
 def build(name: str, size: int = 32, channels: int = 3, **options) -> nn.Module:

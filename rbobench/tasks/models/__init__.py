@@ -17,6 +17,9 @@ from torch import nn
 from rbobench.errors import UsageError, unknown
 from rbobench.tasks.models import mlp, resnet, vgg, wide_resnet
 
+OURS = ("mlp", "resnet6", "resnet8", "resnet20", "vgg9", "wrn16_4", "wrn28_10")
+"""Names of the models that are written here."""
+
 SMALL_IMAGE = 64
 """Up to this side in pixels a stem made for ImageNet throws most of an image away."""
 _REFUSALS = (
@@ -96,4 +99,4 @@ def _replace_stem(name: str, model: nn.Module, in_chans: int) -> None:
     model.set_submodule("maxpool", nn.Identity())
 
 
-__all__ = ["create_model", "list_models", "mlp", "resnet", "vgg", "wide_resnet"]
+__all__ = ["OURS", "create_model", "list_models", "mlp", "resnet", "vgg", "wide_resnet"]
