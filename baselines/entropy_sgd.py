@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rbobench import OptimizerInfo, register_optimizer
+from rbobench.optim.groups import check_agreement
 from rbobench.optim.tensors import Closure, active, evaluate, require_closure
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
@@ -29,7 +30,8 @@ AVERAGING = 0.75
 Members = list[tuple[Tensor, dict[str, Any]]]
 """Parameters that have a gradient, each with its group."""
 
-_INNER = ("inner_steps", "inner_lr", "noise", "scope", "scoping")
+_ONE = "EntropySGD has one inner loop"
+_INNER = ("inner_steps", "inner_lr", "noise", "scope", "scoping", "momentum", "nesterov")
 
 
 class EntropySGD(torch.optim.Optimizer):
@@ -96,7 +98,7 @@ class EntropySGD(torch.optim.Optimizer):
         settings = {**self.defaults, **param_group}
         _check(settings)
         for group in self.param_groups:
-            _check_agreement(group, settings)
+            check_agreement(_ONE, _INNER, group, settings)
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -116,7 +118,7 @@ class EntropySGD(torch.optim.Optimizer):
         """
         closure = require_closure(self, closure)
         for group in self.param_groups[1:]:
-            _check_agreement(self.param_groups[0], group)
+            check_agreement(_ONE, _INNER, self.param_groups[0], group)
         loss = evaluate(closure)
         members = [(parameter, group) for group in self.param_groups for parameter in active([group])]
         parameters = [parameter for parameter, _ in members]
@@ -239,15 +241,6 @@ def _check(settings: dict[str, Any]) -> None:
     for name in ("lr", "noise", "scope", "scoping", "momentum", "weight_decay"):
         if not (math.isfinite(settings[name]) and settings[name] >= 0.0):
             raise ValueError(f"{name} must be finite and at least 0, not {settings[name]}")
-
-
-def _check_agreement(group: dict[str, Any], other: dict[str, Any]) -> None:
-    for name in (*_INNER, "momentum", "nesterov"):
-        if group[name] != other[name]:
-            raise ValueError(
-                f"EntropySGD has one inner loop, but groups disagree on {name}: "
-                f"{group[name]} and {other[name]}"
-            )
 
 
 def register() -> None:

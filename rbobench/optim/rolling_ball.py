@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from rbobench.optim.footpoint import Decay, FootpointProblem, Memory
+from rbobench.optim.groups import check_agreement
 from rbobench.optim.projection import PROJECTIONS
 from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure
 
 # What makes the ball: one for all parameters. Weight decay is f's, and may differ between groups.
+_ONE = "RBO rolls one ball over all parameters"
 _BALL = ("lr", "radius", "projection", "projection_steps", "projection_lr", "loss_scale", "batch_dims")
 
 
@@ -89,7 +91,7 @@ class RBO(torch.optim.Optimizer):
         settings = {**self.defaults, **param_group}
         _check(settings)
         for group in self.param_groups:
-            _check_agreement(group, settings)
+            check_agreement(_ONE, _BALL, group, settings)
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -110,7 +112,7 @@ class RBO(torch.optim.Optimizer):
         closure = require_closure(self, closure)
         ball = self.param_groups[0]
         for group in self.param_groups[1:]:
-            _check_agreement(ball, group)
+            check_agreement(_ONE, _BALL, ball, group)
         loss = evaluate(closure)
         parameters = active(self.param_groups)
         if not parameters:
@@ -174,14 +176,3 @@ def _in_range(value: float | Tensor, *, inclusive: bool) -> bool:
         above = value >= 0 if inclusive else value > 0
         return bool((torch.isfinite(value) & above).all())
     return math.isfinite(value) and (value >= 0 if inclusive else value > 0)
-
-
-def _check_agreement(group: dict[str, Any], other: dict[str, Any]) -> None:
-    """One ball over all parameters: groups must agree on it. Tensors are compared by identity."""
-    for name in _BALL:
-        one, two = group[name], other[name]
-        tensors = isinstance(one, Tensor) or isinstance(two, Tensor)
-        if one is not two and (tensors or one != two):
-            raise ValueError(
-                f"RBO rolls one ball over all parameters, but groups disagree on {name}: {one} and {two}"
-            )
