@@ -202,10 +202,14 @@ def _decode(file: Path, size: int | None) -> np.ndarray:
 
     try:
         with Image.open(file) as opened:
-            image = opened if opened.mode == "L" else opened.convert("RGB")
+            if opened.mode.startswith(("I", "F")):
+                raise UsageError(f"{file} has more than 8 bits a channel, of which only 8 are read")
+            image = opened.convert("L" if opened.mode in ("1", "L", "LA") else "RGB")
             if size is not None and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BICUBIC)
             return np.asarray(image)
+    except UsageError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{file} is no readable image: {error}") from None
 

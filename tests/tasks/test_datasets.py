@@ -150,6 +150,11 @@ def spoil_an_image(root: Path) -> None:
     (root / "pets/train/bird/0000.png").write_bytes(b"no image")
 
 
+def deepen_an_image(root: Path) -> None:
+    pixels = np.full((10, 10), 4000, dtype=np.uint16)
+    Image.fromarray(pixels).save(root / "pets/train/bird/0000.png")
+
+
 def spoil_a_header(root: Path) -> None:
     (root / "pets/train/bird/0000.ppm").write_bytes(b"P6 1O 10 255\n")
 
@@ -180,6 +185,7 @@ def remove_test(root: Path) -> None:
     [
         (remove_a_class, {}, "train and test have different classes: boat, ship"),
         (spoil_an_image, {}, "0000.png is no readable image"),
+        (deepen_an_image, {}, "0000.png has more than 8 bits a channel"),
         (spoil_a_header, {}, "0000.ppm is no readable image"),
         (claim_to_be_huge, {}, "0000.bmp is no readable image"),
         (link_to_nowhere, {}, "0009.png is no readable image"),
