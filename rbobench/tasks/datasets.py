@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -113,8 +114,11 @@ def _load(
 
 def _version(folder: Path) -> tuple[int, ...]:
     """Number, size and last change of the files under a folder."""
-    files = (Path(parent) / file for parent, _, files in os.walk(folder) for file in files)
-    stats = [file.stat() for file in files if file.exists()]  # a link may lead nowhere
+    stats = []
+    for parent, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # a link may lead nowhere
+                stats.append(os.stat(os.path.join(parent, file)))
     newest = max((stat.st_mtime_ns for stat in stats), default=0)
     return len(stats), sum(stat.st_size for stat in stats), newest
 

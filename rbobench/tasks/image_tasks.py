@@ -6,10 +6,8 @@ from typing import Any
 
 from rbobench.hyperparameters import signature
 from rbobench.registry import Family, TaskInfo, register_task, register_task_family
-from rbobench.tasks.datasets import DATASETS
+from rbobench.tasks.datasets import DATASETS, FOLDER
 from rbobench.tasks.images import ImageTask
-
-FOLDER = "folder:"
 
 
 class _OnDataset:
