@@ -333,11 +333,16 @@ def _result(subject: Subject, name: str) -> CheckResult:
     except Exception as error:
         if excuse is not None:
             return CheckResult(name, "expected failure", excuse)
-        text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-        return CheckResult(name, "failed", " ".join(text.split()))
+        return failure(name, error)
     if excuse is not None:
         return CheckResult(name, "failed", f"passes, though declared to fail: {excuse}")
     return CheckResult(name, "passed")
+
+
+def failure(name: str, error: Exception) -> CheckResult:
+    """What a check that raised `error` has found, in one line."""
+    text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+    return CheckResult(name, "failed", " ".join(text.split()))
 
 
 def _stepping(problem: Regression | NormalizedRegression, optimizer: Optimizer, steps: int) -> Iterator[None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from rbobench.randomness import seeded_default_generators
 from rbobench.registry import TaskInfo
 from rbobench.tasks.task import Problem, Settings, Task
-from rbobench.testing.checks import CheckResult, Skip
+from rbobench.testing.checks import CheckResult, Skip, failure
 
 SETTINGS = Settings()
 
@@ -124,8 +124,7 @@ def _result(name: str, task: Task) -> CheckResult:
     except Skip as reason:
         return CheckResult(name, "skipped", str(reason))
     except Exception as error:
-        text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-        return CheckResult(name, "failed", " ".join(text.split()))
+        return failure(name, error)
     return CheckResult(name, "passed")
 
 
