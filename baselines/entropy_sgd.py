@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from rbobench import OptimizerInfo, register_optimizer
-from rbobench.optim.groups import check_agreement
+from rbobench.optim.groups import check_agreement, check_range
+from rbobench.optim.sgd import descent_direction
 from rbobench.optim.tensors import Closure, active, evaluate, require_closure
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
@@ -181,15 +182,9 @@ class EntropySGD(torch.optim.Optimizer):
 
     def _descend(self, members: Members, directions: list[Tensor]) -> None:
         """One step of SGD with momentum and weight decay along `directions`, its momentum kept."""
-        for (parameter, group), direction in zip(members, _decayed(directions, members), strict=True):
-            if group["momentum"] != 0.0:
-                buffer = self.state[parameter].get("momentum_buffer")
-                if buffer is None:
-                    buffer = self.state[parameter]["momentum_buffer"] = direction.clone()
-                else:
-                    buffer.mul_(group["momentum"]).add_(direction)
-                direction = direction.add(buffer, alpha=group["momentum"]) if group["nesterov"] else buffer
-            parameter.add_(direction, alpha=-group["lr"])
+        for (parameter, group), direction in zip(members, directions, strict=True):
+            step = descent_direction(direction, parameter, group, self.state[parameter])
+            parameter.add_(step, alpha=-group["lr"])
 
 
 class EntropySGDPyTorch(EntropySGD):
@@ -236,11 +231,8 @@ def _decayed(directions: list[Tensor], members: Members) -> list[Tensor]:
 def _check(settings: dict[str, Any]) -> None:
     if settings["inner_steps"] < 0 or settings["inner_steps"] != int(settings["inner_steps"]):
         raise ValueError(f"inner_steps must be a whole number from 0, not {settings['inner_steps']}")
-    if not (math.isfinite(settings["inner_lr"]) and settings["inner_lr"] > 0.0):
-        raise ValueError(f"inner_lr must be finite and above 0, not {settings['inner_lr']}")
-    for name in ("lr", "noise", "scope", "scoping", "momentum", "weight_decay"):
-        if not (math.isfinite(settings[name]) and settings[name] >= 0.0):
-            raise ValueError(f"{name} must be finite and at least 0, not {settings[name]}")
+    check_range(settings, "inner_lr", above=True)
+    check_range(settings, "lr", "noise", "scope", "scoping", "momentum", "weight_decay")
 
 
 def register() -> None:

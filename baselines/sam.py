@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from baselines.base_optimizer import BaseOptimizer, base_info, named_base
 from rbobench import OptimizerInfo, register_optimizer
+from rbobench.optim.groups import check_agreement, check_range
 from rbobench.optim.perturbation import perturbed
 from rbobench.optim.sgd import SGD
 from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure, spread
@@ -42,10 +42,10 @@ class SAM(OptimizerWrapper):
     def __init__(
         self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.05, batch_dims: int = 0
     ) -> None:
-        _check_radius(rho)
+        check_range({"rho": rho}, "rho")
         super().__init__(base_optimizer(params), {"rho": rho})
         for group in self.param_groups:
-            _check_radius(group["rho"])
+            check_range(group, "rho")
         if batch_dims != 0 and not isinstance(self.base, SGD):
             raise ValueError(f"batch_dims needs sgd as base optimizer, not {type(self.base).__name__}")
         of_base = self.base.defaults.get("batch_dims", 0)
@@ -70,9 +70,8 @@ class SAM(OptimizerWrapper):
         closure = require_closure(self, closure)
         rho = self.param_groups[0]["rho"]
         for group in self.param_groups:
-            _check_radius(group["rho"])
-            if group["rho"] != rho:
-                raise ValueError(f"SAM has one rho, but groups disagree: {rho} and {group['rho']}")
+            check_range(group, "rho")
+            check_agreement("SAM has one rho", ("rho",), self.param_groups[0], group)
         loss = evaluate(closure)
         parameters = active(self.param_groups)
         if parameters:
@@ -124,8 +123,7 @@ class ASAM(SAM):
     def __init__(
         self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.5, eta: float = 0.01
     ) -> None:
-        if not (math.isfinite(eta) and eta >= 0.0):
-            raise ValueError(f"eta must be finite and at least 0, not {eta}")
+        check_range({"eta": eta}, "eta")
         super().__init__(params, base_optimizer, rho)
         self._eta = eta
 
@@ -169,11 +167,6 @@ class RandomSAM(SAM):
             group["random_steps"] += 1
         length = rho / (global_norm(drawn) + _TINY)
         return [each * length for each in drawn]
-
-
-def _check_radius(rho: float) -> None:
-    if not (math.isfinite(rho) and rho >= 0.0):
-        raise ValueError(f"rho must be finite and at least 0, not {rho}")
 
 
 def _base(name: str, hyperparameters: dict[str, Any]) -> BaseOptimizer:

@@ -1,10 +1,12 @@
-"""Parameter groups that share one setting."""
+"""Settings of parameter groups: in range, and one for all parameters where they must be."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -29,3 +31,29 @@ def check_agreement(
         tensors = isinstance(one, Tensor) or isinstance(two, Tensor)
         if one is not two and (tensors or one != two):
             raise ValueError(f"{reason}, but groups disagree on {name}: {one} and {two}")
+
+
+def check_range(settings: Mapping[str, Any], *names: str, above: bool = False) -> None:
+    """See that settings are finite and at least 0; of a tensor, every entry, where there are any.
+
+    Args:
+        settings: Name to value.
+        *names: Those that are looked at.
+        above: Whether 0 itself is out of range.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name in names:
+        if not _in_range(settings[name], above=above):
+            least = "above 0" if above else "at least 0"
+            raise ValueError(f"{name} must be finite and {least}, not {settings[name]}")
+
+
+def _in_range(value: float | Tensor, *, above: bool) -> bool:
+    if isinstance(value, Tensor):
+        if value.is_meta:
+            return True
+        large = value > 0 if above else value >= 0
+        return bool((torch.isfinite(value) & large).all())
+    return math.isfinite(value) and (value > 0 if above else value >= 0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rbobench.optim.footpoint import Decay, FootpointProblem, Memory
-from rbobench.optim.groups import check_agreement
+from rbobench.optim.groups import check_agreement, check_range
 from rbobench.optim.projection import PROJECTIONS
 from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure
 
@@ -152,12 +151,8 @@ class RBO(torch.optim.Optimizer):
 
 def _check(settings: dict[str, Any]) -> None:
     """Refuse values out of range, by name."""
-    for name in ("lr", "radius", "weight_decay"):
-        if not _in_range(settings[name], inclusive=True):
-            raise ValueError(f"{name} must be finite and at least 0, not {settings[name]}")
-    for name in ("projection_lr", "loss_scale"):
-        if not _in_range(settings[name], inclusive=False):
-            raise ValueError(f"{name} must be finite and above 0, not {settings[name]}")
+    check_range(settings, "lr", "radius", "weight_decay")
+    check_range(settings, "projection_lr", "loss_scale", above=True)
     if settings["projection_steps"] < 1 or settings["projection_steps"] != int(settings["projection_steps"]):
         raise ValueError(
             f"projection_steps must be a whole number from 1, not {settings['projection_steps']}"
@@ -167,12 +162,3 @@ def _check(settings: dict[str, Any]) -> None:
     if settings["projection"] not in PROJECTIONS:
         known = ", ".join(sorted(PROJECTIONS))
         raise ValueError(f"projection must be one of {known}, not {settings['projection']!r}")
-
-
-def _in_range(value: float | Tensor, *, inclusive: bool) -> bool:
-    if isinstance(value, Tensor):
-        if value.is_meta:
-            return True
-        above = value >= 0 if inclusive else value > 0
-        return bool((torch.isfinite(value) & above).all())
-    return math.isfinite(value) and (value >= 0 if inclusive else value > 0)

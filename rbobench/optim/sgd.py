@@ -81,23 +81,33 @@ class SGD(torch.optim.SGD):
             for parameter in active([group]):
                 moved.append(parameter)
                 before.append(parameter.clone())
-                direction = self._direction(parameter, group)
+                assert parameter.grad is not None
+                direction = descent_direction(parameter.grad, parameter, group, self.state[parameter])
                 lr = group["lr"]
                 if isinstance(lr, Tensor):
                     lr = spread(lr, parameter, dims)
                 parameter.sub_(lr * direction)
         freeze_diverged(moved, before, losses, dims)
 
-    def _direction(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
-        assert parameter.grad is not None
-        gradient = parameter.grad
-        if group["weight_decay"] != 0.0:
-            gradient = gradient.add(parameter, alpha=group["weight_decay"])
-        if group["momentum"] == 0.0:
-            return gradient
-        buffer = self.state[parameter].get("momentum_buffer")
-        if buffer is None:
-            buffer = self.state[parameter]["momentum_buffer"] = gradient.clone()
-        else:
-            buffer.mul_(group["momentum"]).add_(gradient, alpha=1.0 - group["dampening"])
-        return gradient.add(buffer, alpha=group["momentum"]) if group["nesterov"] else buffer
+
+def descent_direction(
+    gradient: Tensor, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]
+) -> Tensor:
+    """Where SGD goes from `parameter`, as torch has it: weight decay, then momentum, plain or Nesterov's.
+
+    Args:
+        gradient: Left alone.
+        parameter: Of the same shape.
+        group: Has `weight_decay`, `momentum`, `nesterov` and, perhaps, `dampening`.
+        state: The parameter's; the momentum is kept in it.
+    """
+    if group["weight_decay"] != 0.0:
+        gradient = gradient.add(parameter, alpha=group["weight_decay"])
+    if group["momentum"] == 0.0:
+        return gradient
+    buffer: Tensor | None = state.get("momentum_buffer")
+    if buffer is None:
+        buffer = state["momentum_buffer"] = gradient.clone()
+    else:
+        buffer.mul_(group["momentum"]).add_(gradient, alpha=1.0 - group.get("dampening", 0.0))
+    return gradient.add(buffer, alpha=group["momentum"]) if group["nesterov"] else buffer
