@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rbobench.geometry.landscape import Landscape
 from rbobench.randomness import default_generators
 
 Batch = Any
@@ -33,6 +34,8 @@ class Objective:
         loss: From a batch to the loss, a scalar, or a tensor of shape `batch_dims` for a batch of problems.
         value_and_grad: A hand-written gradient instead of autograd: from a batch to the loss and one gradient
             for each parameter.
+        landscape: The loss as an explicit function of the one parameter, for methods that search it as a
+            whole; kept as an attribute.
         module: Its BatchNorm layers are the ones meant above; `None` where there are none.
         resamples: Draw a fresh batch at every gradient evaluation instead (Entropy-SGD's inner loop).
         seed: For what the model draws while it is evaluated (dropout).
@@ -53,6 +56,7 @@ class Objective:
         loss: Callable[[Batch], Tensor],
         *,
         value_and_grad: Callable[[Batch], tuple[Tensor, Sequence[Tensor]]] | None = None,
+        landscape: Landscape | None = None,
         module: nn.Module | None = None,
         resamples: bool = False,
         seed: int = 0,
@@ -62,6 +66,7 @@ class Objective:
         self._draw = draw
         self._loss = loss
         self._value_and_grad = value_and_grad
+        self.landscape = landscape
         modules = [] if module is None else module.modules()
         self._batch_norms = [
             layer for layer in modules if isinstance(layer, _BatchNorm) and layer.track_running_stats

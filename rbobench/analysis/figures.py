@@ -18,41 +18,13 @@ import pandas as pd
 
 from rbobench.analysis.results import finished, load_curves, load_results
 from rbobench.analysis.statistics import mean_sd, t_interval
+from rbobench.analysis.style import FORMATS, WIDTH, paper_style, save
 from rbobench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("pdf", "png", "svg")
-
-WIDTH = 7.0
-"""Inches: the text of a two-column paper."""
-
-_RC: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.4,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,  # text stays text
-    "svg.fonttype": "none",
-    "svg.hashsalt": "rbobench",  # equal figures are equal files
-}
-_WITHOUT_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 _CONTROL_DASHES = ((3, 1.2), (1, 1), (5, 1, 1, 1), (2, 2))
 _CONTROL_MARKERS = ("s", "^", "D", "v")
 _LABELS = {
@@ -108,12 +80,10 @@ class Chart:
 
     def __call__(self, results: pd.DataFrame, curves: pd.DataFrame) -> Figure | None:
         """Draw what `load_results` and `load_curves` gave; `None` where there is nothing to show."""
-        import matplotlib as mpl
-
         shown = self.select(results, curves)
         if shown.empty:
             return None
-        with mpl.rc_context(_RC):
+        with paper_style():
             return self.draw(shown, styles(results))
 
 
@@ -132,8 +102,6 @@ def save_figures(folder: str | Path, format: str = "png", out: str | Path | None
         UsageError: If the format is unknown, there are no records, none has anything to show, or `out` cannot
             be written.
     """
-    import matplotlib as mpl
-
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     results, curves = load_results(folder), load_curves(folder)
@@ -148,11 +116,8 @@ def save_figures(folder: str | Path, format: str = "png", out: str | Path | None
             shown = chart.select(results, curves)
             if shown.empty:
                 continue
-            path = target / f"{name}.{format}"
-            with mpl.rc_context(_RC):
-                chart.draw(shown, looks).savefig(path, metadata=_WITHOUT_DATE[format])
-            shown.to_csv(path.with_suffix(".csv"), index=False)
-            paths.append(path)
+            with paper_style():
+                paths += save(chart.draw(shown, looks), shown, target / name, [format])
     except OSError as error:
         raise UsageError(f"cannot write figures to {target}: {error.strerror or error}") from None
     return paths

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from rbobench.errors import UsageError
+from rbobench.geometry.landscape import Landscape
 from rbobench.objective import Objective
 from rbobench.randomness import Streams
 from rbobench.registry import TaskInfo, register_task
 from rbobench.tasks.landscapes import (
     Eq13,
     Eq14,
-    Landscape,
     Rastrigin,
     Rosenbrock,
     Sine,
@@ -119,6 +119,7 @@ class LandscapeProblem:
             draw=lambda: None,
             loss=lambda _: landscape.value(self._point.point),
             value_and_grad=self._value_and_grad,
+            landscape=landscape,
             resamples=resamples,
             device=start.device,
         )

@@ -1,14 +1,9 @@
-"""Landscapes: explicit functions of few parameters, for batches of points.
-
-A landscape maps points of shape `(..., d)` to values of shape `(...)`, in the points' dtype and on their
-device. Nothing here synchronizes with the host, and values are differentiable to any order.
-"""
+"""The landscapes of the paper, and of the literature on global optimization."""
 
 from __future__ import annotations
 
 import functools
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,51 +12,9 @@ import torch
 from torch import Tensor
 
 from rbobench.errors import UsageError
+from rbobench.geometry.landscape import Landscape
 
 PAPER = "arXiv 2505.19527"
-
-
-class Landscape(ABC):
-    """A function to minimize.
-
-    Attributes:
-        name: Its registered name.
-        description: One line.
-        reference: Where the definition comes from.
-        minimum: The global minimum's value; `None` where it is not known in closed form.
-    """
-
-    name: ClassVar[str]
-    description: ClassVar[str]
-    reference: ClassVar[str] = ""
-    minimum: ClassVar[float | None] = None
-
-    @property
-    @abstractmethod
-    def dimension(self) -> int:
-        """Number of parameters, d."""
-
-    @property
-    @abstractmethod
-    def start(self) -> tuple[float, ...]:
-        """The default starting point."""
-
-    @abstractmethod
-    def value(self, points: Tensor) -> Tensor:
-        """The function at `points` of shape `(..., d)`: a tensor of shape `(...)`."""
-
-    def value_and_grad(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The function and its gradient at `points` of shape `(..., d)`, both detached.
-
-        Returns:
-            Values of shape `(...)` and gradients of shape `(..., d)`.
-        """
-        with torch.enable_grad():
-            leaf = points.detach().requires_grad_()
-            value = self.value(leaf)
-            # Points are independent, so the sum's gradient is each point's own.
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
-        return value.detach(), gradient
 
 
 class Sine(Landscape):
@@ -73,6 +26,7 @@ class Sine(Landscape):
     minimum = -1.0
     dimension = 1
     start = (1.0,)
+    spacing = 1e-2
 
     def value(self, points: Tensor) -> Tensor:
         """The function at `points` of shape `(..., 1)`."""
@@ -92,6 +46,7 @@ class Eq13(Landscape):
     reference = f"{PAPER}, Eq. 13 and Figure 3"
     dimension = 1
     start = (2.0,)
+    spacing = 2e-5  # 31 to the finest wave
 
     def value(self, points: Tensor) -> Tensor:
         """The function at `points` of shape `(..., 1)`."""
@@ -118,6 +73,8 @@ class Eq14(Landscape):
     reference = f"{PAPER}, Eq. 14 and Figure 4"
     dimension = 2
     start = (2.0, 0.0)
+    domain = (-4.0, 4.0)
+    spacing = 1e-2
     sigma: ClassVar[float] = 0.1
 
     def value(self, points: Tensor) -> Tensor:
@@ -196,6 +153,7 @@ class Whitley(_OfAnyDimension):
     description = "Whitley's function: every pair of coordinates, minimum 0 at (1, ..., 1)"
     reference = "Whitley, Rana, Dzubera, Mathias, Evaluating evolutionary algorithms, Artif. Intell. 85, 1996"
     minimum = 0.0
+    domain = (-10.24, 10.24)
     start_coordinates = (-0.5,)
 
     def value(self, points: Tensor) -> Tensor:
@@ -212,6 +170,8 @@ class Rastrigin(_OfAnyDimension):
     description = "Rastrigin's function: a bowl of equal valleys, minimum 0 at the origin"
     reference = "Rastrigin 1974; in d dimensions Mühlenbein, Schomisch, Born, Parallel Comput. 17, 1991"
     minimum = 0.0
+    domain = (-5.12, 5.12)
+    spacing = 1e-2
     start_coordinates = (2.0,)
 
     def value(self, points: Tensor) -> Tensor:
@@ -226,6 +186,8 @@ class Rosenbrock(_OfAnyDimension):
     description = "Rosenbrock's valley: curved and narrow, minimum 0 at (1, ..., 1)"
     reference = "Rosenbrock, Computer J. 3, 1960; start as in Moré, Garbow, Hillstrom, TOMS 7, 1981"
     minimum = 0.0
+    domain = (-2.5, 2.5)
+    spacing = 5e-3
     smallest_dimension = 2
     start_coordinates = (-1.2, 1.0)
 

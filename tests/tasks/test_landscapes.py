@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rbobench.errors import UsageError
+from rbobench.geometry.landscape import Landscape
 from rbobench.tasks.landscapes import (
     Eq13,
     Eq14,
-    Landscape,
     Rastrigin,
     Rosenbrock,
     Sine,

@@ -1,0 +1,1 @@
+"""What the paper proves, computed for one and two parameters: footpoints, offset graphs, reach."""
