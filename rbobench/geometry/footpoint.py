@@ -1,0 +1,131 @@
+"""The exact footpoint: the nearest points of a graph, by search of the whole of it (Eq. 3, 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rbobench.geometry.graph import Array, Graph, as_points
+from rbobench.geometry.newton import minimize
+
+TIE = 1e-9
+"""Points whose distances differ by less, relatively, are both nearest."""
+
+
+@dataclass(frozen=True)
+class Footpoints:
+    """The nearest points of Γ to some centers.
+
+    Attributes:
+        points: Parameters of the nearest point, of shape `(m, d)`; of equals the first in lexical order. NaN
+            where the center is not finite.
+        values: f there, of shape `(m,)`.
+        distances: d_Γ of the centers, of shape `(m,)`.
+        nearest: Parameters of *all* nearest points of each center, up to `TIE`, each of shape `(k, d)`; more
+            than one on the medial axis (Section 2.2).
+        certain: Whether the box is known to hold the nearest point of the whole graph: nothing outside the
+            box is as near.
+    """
+
+    points: Array
+    values: Array
+    distances: Array
+    nearest: list[Array]
+    certain: Array
+
+
+def footpoint(graph: Graph, centers: ArrayLike) -> Footpoints:
+    """Project points of the ambient space onto Γ.
+
+    A tree over the samples bounds the distance; Newton's method starts from every grid-local minimum of the
+    distance that the bound leaves.
+
+    Args:
+        graph: Γ over a box.
+        centers: Points (θ, y) of the ambient space, of shape `(m, d + 1)`.
+
+    Raises:
+        UsageError: If the shape does not fit.
+    """
+    centers = as_points(centers, graph.dimension + 1)
+    finite = np.isfinite(centers).all(axis=-1)
+    owners, starts = _starts(graph, centers[finite])
+    targets = centers[finite][owners]
+
+    def half_squared_distance(points: Array, problems: Array) -> tuple[Array, Array, Array]:
+        value, gradient = graph.evaluate(points)
+        along, rise = points - targets[problems, :-1], value - targets[problems, -1]
+        curvature = np.eye(graph.dimension) + gradient[:, :, None] * gradient[:, None, :]
+        curvature = curvature + rise[:, None, None] * graph.hessian(points)
+        distance = 0.5 * (np.square(along).sum(axis=-1) + np.square(rise))
+        return distance, along + rise[:, None] * gradient, curvature
+
+    found = minimize(
+        half_squared_distance, starts, longest_step=2.0 * graph.spacing, low=graph.low, high=graph.high
+    )
+    values, _ = graph.evaluate(found)
+    distances = np.linalg.norm(np.column_stack([found, values]) - targets, axis=-1)
+    return _collect(graph, centers, np.flatnonzero(finite)[owners], found, values, distances)
+
+
+def distance(graph: Graph, centers: ArrayLike) -> Array:
+    """d_Γ (Eq. 3) of points of the ambient space of shape `(m, d + 1)`, of shape `(m,)`."""
+    return footpoint(graph, centers).distances
+
+
+def _starts(graph: Graph, centers: Array) -> tuple[Array, Array]:
+    """Grid-local minima of the distance that may lead to a nearest point, and whose they are."""
+    if not len(centers):
+        return np.empty(0, dtype=int), np.empty((0, graph.dimension))
+    nearest, first = graph.tree.query(centers)
+    found = [_local_minima(graph, *pair) for pair in zip(centers, np.atleast_1d(nearest), strict=True)]
+    owners = np.repeat(np.arange(len(centers)), [len(starts) for starts in found])
+    return np.concatenate([owners, np.arange(len(centers))]), np.concatenate([*found, graph.points[first]])
+
+
+def _local_minima(graph: Graph, center: Array, nearest: float) -> Array:
+    """Samples nearer than their neighbors, in the box around `center` that holds its footpoint."""
+    margin = nearest + graph.spacing
+    first = np.searchsorted(graph.axis, center[:-1] - margin)
+    past = np.searchsorted(graph.axis, center[:-1] + margin, side="right")
+    window = tuple(slice(begin, end) for begin, end in zip(first, past, strict=True))
+    squared = np.square(graph.values.reshape(graph.shape)[window] - center[-1])
+    for axis, part in enumerate(window):
+        along = np.square(graph.axis[part] - center[axis])
+        squared += along.reshape([-1 if axis == other else 1 for other in range(graph.dimension)])
+    kept = squared <= np.square(nearest + graph.covering.reshape(graph.shape)[window])
+    for shift in np.ndindex((3,) * graph.dimension):
+        here = tuple(
+            slice(max(0, 1 - s), n - max(0, s - 1)) for s, n in zip(shift, squared.shape, strict=True)
+        )
+        there = tuple(
+            slice(max(0, s - 1), n - max(0, 1 - s)) for s, n in zip(shift, squared.shape, strict=True)
+        )
+        kept[here] &= squared[here] <= squared[there]
+    where = np.nonzero(kept)
+    return np.stack([graph.axis[begin + index] for begin, index in zip(first, where, strict=True)], axis=-1)
+
+
+def _collect(
+    graph: Graph, centers: Array, owners: Array, found: Array, values: Array, distances: Array
+) -> Footpoints:
+    """The nearest of each center's local minima, with its equals."""
+    order = np.lexsort((*found.T[::-1], owners))
+    owners, found, values, distances = owners[order], found[order], values[order], distances[order]
+    shortest = np.full(len(centers), np.nan)
+    np.fmin.at(shortest, owners, distances)
+    among = distances <= shortest[owners] * (1.0 + TIE) + TIE * graph.spacing
+    owners, found, values, distances = owners[among], found[among], values[among], distances[among]
+    # Two starts that ran into one minimum are one point.
+    apart = np.linalg.norm(np.diff(found, axis=0), axis=-1) > 1e-3 * graph.spacing
+    new = np.r_[True, (np.diff(owners) > 0) | apart][: len(owners)]
+    owners, found, values, distances = owners[new], found[new], values[new], distances[new]
+    nearest = np.split(found, np.searchsorted(owners, np.arange(1, len(centers))))
+    points = np.full((len(centers), graph.dimension), np.nan)
+    height = np.full(len(centers), np.nan)
+    # From the farthest to the nearest, of equals the first last: the last one written stays.
+    order = np.lexsort((-np.arange(len(owners)), -distances))
+    points[owners[order]], height[owners[order]] = found[order], values[order]
+    return Footpoints(points, height, shortest, nearest, graph.contains(centers[:, :-1], shortest))
