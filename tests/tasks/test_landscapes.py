@@ -60,7 +60,9 @@ def test_hand_written_gradient_is_autograd_s(landscape: Landscape) -> None:
     points = points_for(landscape, 40)
     value, gradient = landscape.value_and_grad(points)
     expected_value, expected_gradient = Landscape.value_and_grad(landscape, points)
-    torch.testing.assert_close(value, expected_value, rtol=0.0, atol=0.0)
+    # Eq. 14's sums run over different centers; the others' are the same sums.
+    atol = 4e-15 if isinstance(landscape, Eq14) else 0.0
+    torch.testing.assert_close(value, expected_value, rtol=0.0, atol=atol)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-12, atol=1e-12)
 
 
@@ -115,6 +117,84 @@ def test_eq14_far_from_every_well_is_the_bowl() -> None:
     value, gradient = Eq14().value_and_grad(torch.tensor([30.0, -40.0], dtype=torch.float64))
     assert value.item() == 2500.0
     assert gradient.tolist() == [60.0, -80.0]
+
+
+def full_sum(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. 14 and its gradient over all centers, points of shape `(n, 2)`."""
+    centers = torch.tensor(np.random.RandomState(0).uniform(-3.0, 3.0, (1000, 2)), dtype=points.dtype)
+    offsets = points.unsqueeze(1) - centers
+    wells = torch.exp(-offsets.square().sum(dim=-1) / 0.1**2)
+    value = points.square().sum(dim=-1) - wells.sum(dim=-1)
+    return value, 2.0 * points + 2.0 / 0.1**2 * (wells.unsqueeze(-1) * offsets).sum(dim=1)
+
+
+def cell_edges() -> Tensor:
+    """The corners of Eq. 14's cells, and the numbers beside them on either side."""
+    edges = torch.linspace(-3.0, 3.0, 31, dtype=torch.float64)
+    corners = torch.cartesian_prod(edges, edges)
+    far = torch.full_like(corners, 9.0)
+    return torch.cat([corners, corners.nextafter(far), corners.nextafter(-far)])
+
+
+def far_away() -> Tensor:
+    """From just outside of Eq. 14's square to where its square overflows."""
+    distances = torch.tensor([2.9, 3.0, 3.3, 3.7, 20.0, 1e10, 1e20], dtype=torch.float64)
+    return torch.cartesian_prod(torch.cat([-distances, distances]), torch.cat([-distances, distances]))
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        points_for(Eq14(), 2000),
+        4.0 / 3.0 * points_for(Eq14(), 2000, seed=1),
+        cell_edges(),
+        far_away(),
+    ],
+    ids=["inside", "around", "edges", "far"],
+)
+def test_eq14_leaves_out_nothing(points: Tensor) -> None:
+    value, gradient = Eq14().value_and_grad(points)
+    expected_value, expected_gradient = full_sum(points)
+    torch.testing.assert_close(value, expected_value, rtol=2.3e-16, atol=4e-15)
+    # Both sums round: near a wall the slope is 31, and its last digit 4e-15.
+    torch.testing.assert_close(gradient, expected_gradient, rtol=2.3e-16, atol=2e-14)
+
+
+def test_eq14_leaves_out_nothing_in_float32() -> None:
+    points = torch.cat([points_for(Eq14(), 2000), cell_edges()]).float()
+    value, gradient = Eq14().value_and_grad(points)
+    assert value.dtype == gradient.dtype == torch.float32
+    expected_value, expected_gradient = full_sum(points)
+    torch.testing.assert_close(value, expected_value, rtol=0.0, atol=4e-6)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=0.0, atol=2e-5)
+
+
+def test_eq14_at_no_point() -> None:
+    value, gradient = Eq14().value_and_grad(torch.empty(3, 0, 2))
+    assert value.shape == (3, 0)
+    assert gradient.shape == (3, 0, 2)
+
+
+def test_eq14_nowhere() -> None:
+    nan, inf = math.nan, math.inf
+    points = torch.tensor([[nan, 0.0], [1.0, nan], [inf, 0.0], [-inf, inf], [1.0, 1.0]], dtype=torch.float64)
+    value, gradient = Eq14().value_and_grad(points)
+    expected_value, expected_gradient = full_sum(points)
+    torch.testing.assert_close(value, expected_value, rtol=0.0, atol=4e-15, equal_nan=True)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=0.0, atol=2e-14, equal_nan=True)
+    assert gradient.isnan().any(dim=-1).tolist() == [True, True, True, True, False]
+
+
+def test_eq14_far_points_alter_no_other_point() -> None:
+    points = torch.cat(
+        [points_for(Eq14(), 50), far_away(), torch.full((1, 2), math.nan, dtype=torch.float64)]
+    )
+    value, gradient = Eq14().value_and_grad(points)
+    alone = [Eq14().value_and_grad(point) for point in points]
+    torch.testing.assert_close(value, torch.stack([one[0] for one in alone]), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(
+        gradient, torch.stack([one[1] for one in alone]), rtol=0, atol=0, equal_nan=True
+    )
 
 
 def test_sine_closed_form() -> None:
