@@ -57,6 +57,8 @@ def test_own_loop() -> None:
     exec(_block("python", "for inputs, targets in batches"), names)
     assert isinstance(names["optimizer"], RBO)
     assert float(names["loss"]) > 0  # type: ignore[arg-type]
+    exec(_block("python", "schedules.apply"), names)
+    assert names["optimizer"].param_groups[0]["radius"] == pytest.approx(0.1)
 
 
 def test_optimizer_example_meets_the_contract(folder: Path) -> None:

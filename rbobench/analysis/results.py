@@ -243,8 +243,16 @@ def _optimizer_parts(trial: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "optimizer": optimizer["name"],
         **optimizer["hyperparameters"],
-        "schedules": trial.get("schedules", {}),
+        "schedules": {key: _schedule_text(value) for key, value in trial.get("schedules", {}).items()},
     }
+
+
+def _schedule_text(schedule: str | Mapping[str, Any]) -> str:
+    """`cosine`, or `switch(at=0.3, final=0.1)`."""
+    if isinstance(schedule, str):
+        return schedule
+    options = ", ".join(f"{name}={value}" for name, value in schedule.items() if name != "name")
+    return f"{schedule['name']}({options})"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from rbobench.errors import UsageError, unknown
+from rbobench.optim.schedule import Spelling, canonical
 from rbobench.registry import OptimizerInfo, StoppingRule, TaskInfo, get_optimizer, get_task
 from rbobench.runner.budget import fitting_steps
 from rbobench.runner.schema import Budget, Suite, TaskEntry
@@ -57,7 +58,7 @@ class _Method:
     hyperparameters: Mapping[str, Any]
     step_cost: float
     stopping: StoppingRule
-    schedules: Mapping[str, str]
+    schedules: Mapping[str, Spelling]
 
 
 class _Expansion:
@@ -66,6 +67,7 @@ class _Expansion:
         self._seeds = seeds
         self._error_at = error_at
         self._group_keys: set[str] = set()
+        self._schedules = {key: self._schedule(key, spelling) for key, spelling in suite.schedules.items()}
 
     def trials(self) -> list[PlannedTrial]:
         planned = []
@@ -114,6 +116,17 @@ class _Expansion:
                 raise self._error_at(("schedules", key), message, at_key=True)
         self._distinct(planned)
         return planned
+
+    def _schedule(self, key: str, spelling: Spelling) -> Spelling:
+        place: Place = ("schedules", key)
+        try:
+            return canonical(spelling)
+        except UsageError as error:
+            message = str(error)
+            if not isinstance(spelling, Mapping):
+                raise self._error_at(place, message) from None
+            culprit = _named_in(message, spelling) or "name"
+            raise self._error_at((*place, culprit), message, at_key="unknown option" in message) from None
 
     def _task(self, label: str, entry: TaskEntry) -> tuple[TaskInfo, dict[str, Any]]:
         place: Place = ("tasks", label)
@@ -165,7 +178,7 @@ class _Expansion:
                 info.stopping(resolved) if info.stopping else StoppingRule(),
                 {
                     key: schedule
-                    for key, schedule in self._suite.schedules.items()
+                    for key, schedule in self._schedules.items()
                     if key in keys and schedule != "constant"
                 },
             )

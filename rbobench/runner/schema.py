@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from rbobench.hyperparameters import signature
+from rbobench.optim.schedule import SCHEDULES, Range
 from rbobench.runner.budget import Unit
-from rbobench.runner.schedule import SCHEDULES
 
 MOST_SEEDS = 10_000
 MOST_THREADS = 1024
@@ -54,10 +57,29 @@ def _seeds(value: Any) -> Any:
     return tuple(range(value))
 
 
-def _schedule(value: Any) -> Any:
-    if value not in SCHEDULES:
-        raise ValueError(f"must be one of {', '.join(SCHEDULES)}")
-    return value
+def _schedule_schema() -> dict[str, Any]:
+    name: dict[str, Any] = {"type": "string", "enum": list(SCHEDULES)}
+    return {"anyOf": [name, *(_mapping_schema(name) for name in SCHEDULES)]}
+
+
+def _mapping_schema(name: str) -> dict[str, Any]:
+    options = {
+        option: _number_schema(declared.hint.__metadata__[0], declared.default)
+        for option, declared in signature(SCHEDULES[name]).items()
+    }
+    return {
+        "type": "object",
+        "description": inspect.getdoc(SCHEDULES[name]),
+        "properties": {"name": {"const": name}, **options},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+
+
+def _number_schema(limits: Range, default: float) -> dict[str, Any]:
+    least = "exclusiveMinimum" if limits.above else "minimum"
+    most = {} if math.isinf(limits.most) else {"maximum": limits.most}
+    return {"type": "number", least: 0.0, **most, "default": default}
 
 
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
@@ -79,9 +101,8 @@ Seeds = Annotated[
         }
     ),
 ]
-Schedule = Annotated[
-    str, BeforeValidator(_schedule), WithJsonSchema({"type": "string", "enum": list(SCHEDULES)})
-]
+# Checked by planning, as hyperparameters are: there a wrong option is told with its own place.
+Schedule = Annotated[Any, WithJsonSchema(_schedule_schema())]
 
 
 class _Section(BaseModel):
@@ -182,8 +203,8 @@ class Suite(_Section):
     budget: Budget = Field(description="What each trial may spend.")
     schedules: dict[str, Schedule] = Field(
         default_factory=dict,
-        description="Parameter-group key (lr, radius, ...) to a schedule over the budget spent; an optimizer "
-        "without the key is left alone.",
+        description="Parameter-group key (lr, radius, ...) to a schedule over the budget spent: a name, or a "
+        "mapping of its name and options; an optimizer without the key is left alone.",
     )
     evaluations: Whole = Field(
         default=20, description="Points on each trial's curves, spread evenly over the budget."

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from rbobench.errors import UsageError
+from rbobench.optim.schedule import Schedules, Spelling
 from rbobench.runner.budget import Budget, spent
 from rbobench.runner.clock import Clock
-from rbobench.runner.schedule import Schedules
 from rbobench.tasks.task import Problem
 
 EXPLODED = 1000.0
@@ -81,7 +81,7 @@ def train(
     clock: Clock,
     *,
     step_cost: float,
-    schedules: Mapping[str, str] | None = None,
+    schedules: Mapping[str, Spelling] | None = None,
     evaluations: int = 20,
     reestimate: bool = False,
     patience: int | None = None,
@@ -97,7 +97,7 @@ def train(
         budget: What may be spent; what was spent is noted in it.
         clock: Takes the time of warm-up, training and evaluation.
         step_cost: Of one step, in the budget's unit.
-        schedules: Group key to schedule.
+        schedules: Group key to schedule, as `Schedules` takes them.
         evaluations: Points on the curves, spread evenly over the share of the budget that may be spent.
         reestimate: Whether BatchNorm statistics are re-estimated before a point is measured.
         patience: Stop after this many points without a better accuracy on noisy validation, and keep the

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rbobench.optim.schedule import Spelling
 from rbobench.runner.budget import Unit, fitting_steps
 from rbobench.tasks.datasets import FOLDER
 
@@ -29,7 +30,8 @@ class Trial:
         hyperparameters: The optimizer's, resolved.
         budget: One of `gradient_evaluations`, `epochs` and `seconds`, with its limit.
         seed: Of all random streams.
-        schedules: Group key to schedule, for the keys that the optimizer has and that do not stay constant.
+        schedules: Group key to schedule in its canonical spelling, for the keys that the optimizer has and
+            that do not stay constant.
         evaluations: Points on the curves.
         numerics: `precision`, `channels_last`, `compile`, `threads`.
         data: Digest of the data's content; `None` until it is known, and for tasks without data.
@@ -41,7 +43,7 @@ class Trial:
     hyperparameters: Mapping[str, Any]
     budget: Mapping[Unit, float]
     seed: int
-    schedules: Mapping[str, str] = field(default_factory=dict)
+    schedules: Mapping[str, Spelling] = field(default_factory=dict)
     evaluations: int = 20
     numerics: Mapping[str, Any] = field(default_factory=dict)
     data: str | None = None

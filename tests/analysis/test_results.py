@@ -71,6 +71,20 @@ def test_an_edited_suite_does_not_mix_its_results(write: Write) -> None:
     assert tasks == {"clean [label_noise.rate=none]", "clean [label_noise.rate=0.2]"}
 
 
+def test_schedules_are_told_apart(tmp_path: Path, record_maker: Callable[..., dict[str, Any]]) -> None:
+    from rbobench.runner.record import write_record
+    from rbobench.runner.trial import digest
+
+    for radius in ("exponential", {"name": "switch", "at": 0.3, "final": 0.1}):
+        record = record_maker(optimizer="rbo")
+        record["trial"]["schedules"]["radius"] = radius
+        write_record(tmp_path, {**record, "key": digest(record["trial"])})
+    assert list(load_results(tmp_path)["optimizer"]) == [
+        "rbo [schedules.radius=exponential]",
+        "rbo [schedules.radius=switch(at=0.3, final=0.1)]",
+    ]
+
+
 def test_curves_are_long(write: Write) -> None:
     curves = {
         "gradient_evaluations": [10, 20],

@@ -16,10 +16,15 @@ from safetensors.torch import load_file
 
 from rbobench import registry
 from rbobench.errors import UsageError
+from rbobench.geometry.landscape import LandscapeClosure
+from rbobench.optim.rolling_ball import RBO
 from rbobench.registry import OptimizerInfo, get_task
 from rbobench.runner.execution import RunSummary, plan, run_suite
 from rbobench.runner.record import read_record, record_files
 from rbobench.runner.schema import Suite
+from rbobench.runner.suite import load_suite
+from rbobench.tasks.landscapes import Sine
+from rbobench.tasks.task import Settings
 
 
 def suite(**changes: Any) -> Suite:
@@ -90,6 +95,37 @@ def test_a_suite_becomes_records(run) -> None:
     assert found["fake-blobs/fake-costly/1"]["cost"]["steps"] == 6
     assert found["bowl/fake-sgd/0"]["metrics"].keys() == {"loss_last", "loss_best"}
     assert found["bowl/fake-sgd/0"]["test_correct"] is None
+
+
+def test_a_radius_schedule_of_a_suite_file_reaches_the_ball(run, suite_file) -> None:
+    def rolled(name: str, schedules: str) -> torch.Tensor:
+        summary = run(
+            load_suite(
+                suite_file(f"""\
+name: {name}
+seeds: 1
+budget: {{gradient_evaluations: 50}}
+save_weights: true
+schedules: {schedules}
+optimizers:
+  rbo: {{lr: 0.1, radius: 2.0, projection_steps: 5, projection_lr: 0.01}}
+tasks:
+  sine:
+""")
+            ),
+            out=name,
+        )
+        assert summary.statuses == {"ok": 1}
+        (weights,) = summary.out.glob("*.safetensors")
+        return load_file(weights)["point"]
+
+    (point,) = get_task("sine").create({}).problem(0, Settings()).parameters()
+    ball = RBO([point], 0.1, 2.0, projection_steps=5, projection_lr=0.01)
+    for step in range(10):
+        ball.param_groups[0]["radius"] = 2.0 if step < 3 else 0.1 * 2.0
+        ball.step(LandscapeClosure(Sine(), point))
+    assert torch.equal(rolled("switched", "{radius: {name: switch, at: 0.3, final: 0.1}}"), point)
+    assert not torch.equal(rolled("unscheduled", "{}"), point)
 
 
 def test_the_test_images_that_were_right_are_kept_as_bits(run, blobs) -> None:

@@ -31,7 +31,7 @@ name: whole
 description: everything at once
 seeds: [3, 1]
 budget: {epochs: 2}
-schedules: {lr: cosine, momentum: linear}
+schedules: {lr: cosine, momentum: {name: switch, at: 0.3, final: 0}}
 evaluations: 5
 numerics: {threads: 2, precision: bf16, channels_last: true, compile: true}
 save_weights: true
@@ -110,7 +110,28 @@ BAD = [
     ),
     (GOOD + "numerics: {compile: yes}\n", "8:21: numerics.compile: must be true or false, not 'yes'"),
     (GOOD + "save_weights: 1\n", "8:15: save_weights: must be true or false, not 1"),
-    (GOOD + "schedules: {lr: step}\n", "8:17: schedules.lr: must be one of constant, linear, cosine"),
+    (
+        GOOD + "schedules: {lr: step}\n",
+        "8:17: schedules.lr: unknown schedule 'step'; known: constant, cosine, exponential, linear, switch",
+    ),
+    (GOOD + "schedules: {lr: 0.5}\n", "8:17: schedules.lr: a schedule is a name, or a mapping of its name"),
+    (GOOD + "schedules: {lr: {at: 1}}\n", "8:17: schedules.lr.name: a schedule needs its name, one of"),
+    (
+        GOOD + "schedules:\n  lr:\n    name: swich\n    at: 1\n",
+        "10:11: schedules.lr.name: unknown schedule 'swich'; did you mean 'switch'?",
+    ),
+    (
+        GOOD + "schedules:\n  lr:\n    name: switch\n    att: 1\n",
+        "11:5: schedules.lr.att: schedule 'switch': unknown option 'att'; did you mean 'at'?",
+    ),
+    (
+        GOOD + "schedules:\n  lr:\n    name: switch\n    final: 0\n    at: 3\n",
+        "12:9: schedules.lr.at: schedule 'switch': option 'at' must be at least 0 and at most 1, not 3",
+    ),
+    (
+        GOOD + "schedules: {lr: {name: exponential, final: none}}\n",
+        "8:44: schedules.lr.final: schedule 'exponential': option 'final' must be a number, not 'none'",
+    ),
     (GOOD + "schedules: {learning: cosine}\n", "8:13: schedules.learning: no optimizer of the suite has it"),
     (GOOD + "seeds: 3\n", "8:1: duplicate key 'seeds'"),
     (replaced("\n  fake-sgd: {lr: 1e-1}", " {}"), "4:13: optimizers: there must be at least one"),
@@ -259,6 +280,25 @@ def test_finding_suites_needs_neither_torch_nor_pydantic() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'pydantic', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_schema_describes_both_forms_of_a_schedule() -> None:
+    name, *mappings = suite_schema()["properties"]["schedules"]["additionalProperties"]["anyOf"]
+    assert name == {"type": "string", "enum": ["constant", "linear", "cosine", "exponential", "switch"]}
+    described = {mapping["properties"]["name"]["const"]: mapping for mapping in mappings}
+    assert list(described) == name["enum"]
+    for mapping in mappings:
+        assert mapping["required"] == ["name"]
+        assert not mapping["additionalProperties"]
+        assert mapping["description"]
+    assert described["constant"]["properties"].keys() == {"name"}
+    assert described["switch"]["properties"] == {
+        "name": {"const": "switch"},
+        "at": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5},
+        "final": {"type": "number", "minimum": 0, "default": 0.1},
+    }
+    final = described["exponential"]["properties"]["final"]
+    assert final == {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.01}
 
 
 def test_the_schema_names_every_key() -> None:

@@ -101,6 +101,8 @@ def test_a_default_written_out_is_the_same_trial() -> None:
         {"budget": {"epochs": 100}},
         {"evaluations": 5},
         {"schedules": {"lr": "linear"}},
+        {"schedules": {"lr": {"name": "cosine", "final": 0.1}}},
+        {"schedules": {"lr": "switch"}},
         {"numerics": {"precision": "bf16"}},
         {"numerics": {"channels_last": True}},
         {"numerics": {"compile": True}},
@@ -146,6 +148,21 @@ def test_a_schedule_is_part_of_the_trials_whose_optimizer_has_the_key() -> None:
     )
     schedules = {planned.optimizer_label: planned.trial.schedules for planned in trials(only_costly)}
     assert schedules == {"fake-sgd": {}, "fake-costly": {"progress": "linear"}}
+
+
+def test_two_spellings_of_a_schedule_are_one_trial() -> None:
+    def scheduled(spelling: object) -> dict:
+        return changed(optimizers={"fake-sgd": {}}, schedules={"lr": spelling})
+
+    assert keys(scheduled({"name": "cosine", "final": 0})) == keys(scheduled("cosine"))
+    switches = [{"name": "switch", "at": 0.3}, {"final": 0.1, "at": 0.3, "name": "switch"}]
+    assert keys(scheduled(switches[0])) == keys(scheduled(switches[1]))
+    assert keys(scheduled(switches[0])).isdisjoint(keys(scheduled("switch")))
+    held = {planned.trial.as_dict()["schedules"]["lr"] for planned in trials(scheduled({"name": "cosine"}))}
+    assert held == {"cosine"}, "as records from before options hold it"
+    held = trials(scheduled(switches[0]))[0].trial.as_dict()["schedules"]["lr"]
+    assert held == {"name": "switch", "at": 0.3, "final": 0.1}
+    assert trials(scheduled({"name": "constant"}))[0].trial.schedules == {}
 
 
 def test_the_grid_goes_task_by_task_and_seed_by_seed() -> None:
