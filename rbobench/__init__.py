@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from rbobench.analysis.results import load_curves as load_curves
     from rbobench.analysis.results import load_results as load_results
     from rbobench.errors import UsageError as UsageError
+    from rbobench.geometry.landscape import LandscapeClosure as LandscapeClosure
     from rbobench.optim.rolling_ball import RBO as RBO
+    from rbobench.optim.schedule import Schedules as Schedules
     from rbobench.registry import Family as Family
     from rbobench.registry import OptimizerInfo as OptimizerInfo
     from rbobench.registry import TaskInfo as TaskInfo
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "LandscapeClosure": "rbobench.geometry.landscape",
     "RBO": "rbobench.optim.rolling_ball",
+    "Schedules": "rbobench.optim.schedule",
     "UsageError": "rbobench.errors",
     "leaderboard": "rbobench.analysis.leaderboard",
     "load_curves": "rbobench.analysis.results",

@@ -84,7 +84,7 @@ def test_list_optimizers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "optimizers", "RBO*"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ["name", "cost"]
-    assert [row.split()[:2] for row in rows] == [["rbo", "20"], ["rbo-null", "20"]]
+    assert [row.split()[:2] for row in rows] == [["rbo", "20"], ["rbo-distance", "20"], ["rbo-null", "20"]]
     assert "sgd-short" in rows[0]
 
 

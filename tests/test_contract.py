@@ -31,6 +31,7 @@ SKIPPED: dict[str, dict[str, str]] = {
     "entropy-sgd-pytorch": {**NO_BATCH},
     "lookahead": {**NO_BATCH, **ONE_EVALUATION, **NO_REDUCTION},
     "rbo": {},
+    "rbo-distance": {**NO_REDUCTION},
     "rbo-null": {**NO_REDUCTION},
     "sam": {},
     "sam-null": {},
@@ -57,6 +58,9 @@ MADGRAD = {"lr_zero_moves_nothing": "adds eps to lr"}
 EXPECTED_TO_FAIL: dict[str, dict[str, str]] = {
     "lookahead": {
         "a_copy_goes_on_as_the_original": "torch copies an optimizer's own fields, and drops its base"
+    },
+    "rbo-distance": {
+        "lr_zero_moves_nothing": "the center stands still while the surface moves with the batch"
     },
     **{f"timm:{name}": META for name in ("adamp", "cadamp", "csgdp", "sgdp")},
     **{f"timm:{name}": META for name in ("novograd", "novogradc", "novogradw")},

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from rbobench.errors import UsageError
-from rbobench.geometry.landscape import Domain, Landscape
+from rbobench.geometry.landscape import Domain, Landscape, Scaled
 
 Array = np.ndarray
 
@@ -111,9 +111,9 @@ class Graph:
 
 
 @functools.lru_cache(maxsize=4)
-def graph_of(landscape: Landscape, domain: Domain | None = None, spacing: float | None = None) -> Graph:
-    """`Graph`, kept for the next call with the same arguments: sampling is what costs."""
-    return Graph(landscape, domain, spacing)
+def graph_of(landscape: Landscape, domain: Domain | None = None, *, scale: float = 1.0) -> Graph:
+    """The `Graph` of scale · f, kept for the next call with the same arguments: sampling is what costs."""
+    return Graph(landscape if scale == 1.0 else Scaled(landscape, scale), domain)
 
 
 def normals(gradients: Array) -> Array:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def register() -> None:
     """Register the optimizers of this package."""
     from rbobench.optim import controls
+    from rbobench.optim.distance_constraint import DistanceConstraintRBO
     from rbobench.optim.rolling_ball import RBO
     from rbobench.registry import OptimizerInfo, Reduction, StoppingRule, register_optimizer
 
@@ -18,7 +22,7 @@ def register() -> None:
             factory=RBO,
             description="rolls a ball of finite radius over the loss surface",
             reference=paper,
-            gradient_evaluations=lambda hyperparameters: hyperparameters["projection_steps"],
+            gradient_evaluations=_evaluations,
             search_space={**ball, "radius": ("log", 0.01, 10.0)},
             controls=("rbo-null", "sgd-short", "sgd-repeat"),
             batched=True,
@@ -28,11 +32,27 @@ def register() -> None:
     )
     register_optimizer(
         OptimizerInfo(
+            name="rbo-distance",
+            factory=DistanceConstraintRBO,
+            description="rolls a ball whose center is the state, held at its distance from the surface",
+            reference=f"{paper}, Section 3.2",
+            gradient_evaluations=_evaluations,
+            search_space={**ball, "radius": ("log", 0.01, 10.0)},
+            controls=("rbo-null", "sgd-short", "sgd-repeat"),
+            batched=True,
+            parameter_copies=1.0,
+            exceptions={
+                "lr_zero_moves_nothing": "the center stands still while the surface moves with the batch"
+            },
+        )
+    )
+    register_optimizer(
+        OptimizerInfo(
             name="rbo-null",
             factory=controls.rbo_null,
             description="control: the rolling ball at radius 0, at the same cost",
             reference=paper,
-            gradient_evaluations=lambda hyperparameters: hyperparameters["projection_steps"],
+            gradient_evaluations=_evaluations,
             search_space=ball,
             batched=True,
             parameter_copies=2.0,
@@ -73,6 +93,12 @@ def register() -> None:
             stopping=lambda hyperparameters: StoppingRule(patience=hyperparameters["patience"]),
         )
     )
+
+
+def _evaluations(hyperparameters: Mapping[str, Any]) -> int:
+    """Of a step of the ball; an exact projection searches for itself."""
+    steps: int = hyperparameters["projection_steps"]
+    return 1 if hyperparameters["projection"] == "exact" else steps
 
 
 __all__ = ["register"]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rbobench.optim.tensors import Closure, evaluate, global_norm, inner_product
+from rbobench.optim.tensors import Closure, add_scaled, evaluate, global_norm, inner_product
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class FootpointProblem:
         radius: ρ, a number or one for each problem.
         loss_scale: λ.
         decays: Weight decay, which belongs to f.
+        domain: The box of parameters to which a search of the whole graph keeps.
         batch_dims: How many leading dimensions number the problems.
 
     Attributes:
@@ -100,19 +101,21 @@ class FootpointProblem:
         radius: float | Tensor,
         loss_scale: float,
         decays: Sequence[Decay] = (),
+        domain: tuple[float, float] | None = None,
         batch_dims: int = 0,
     ) -> None:
         self.parameters = list(parameters)
+        self.closure = closure
+        self.loss_scale = loss_scale
+        self.domain = domain
         self.batch_dims = batch_dims
-        self._closure = closure
         self._decays = decays
-        self._scale = loss_scale
         self._lr = lr
         self._start_value = value
         self.start = [kept.start for kept in memory]
         self.start_gradient = [kept.gradient for kept in memory]
         torch._foreach_copy_(self.start, self.parameters)
-        torch._foreach_copy_(self.start_gradient, self._take_gradients())
+        torch._foreach_copy_(self.start_gradient, take_gradients(self.parameters, decays))
         squared = global_norm(self.start_gradient, batch_dims).square()
         squared_length = 1.0 + loss_scale**2 * squared
         self._ascent = lr * squared
@@ -121,36 +124,60 @@ class FootpointProblem:
 
     def gradient(self) -> DistanceGradient:
         """Evaluate once at the present θ: the gradient of ½ distance², as coefficients of known vectors."""
-        value = evaluate(self._closure)
-        difference = self._take_gradients()
+        value = evaluate(self.closure)
+        difference = take_gradients(self.parameters, self._decays)
         torch._foreach_sub_(difference, self.start_gradient)
-        rise = value - self._start_value + self._decay_difference() + self._ascent
-        coefficient = self._scale**2 * rise
+        rise = value - self._start_value + self._ascent
+        rise = rise + decay_difference(self.parameters, self.start, self._decays, self.batch_dims)
+        coefficient = self.loss_scale**2 * rise
         return DistanceGradient(difference, coefficient + self._lr, coefficient - self._pull)
 
-    def _take_gradients(self) -> list[Tensor]:
-        """Move the gradients out of the parameters, so that the next evaluation finds their memory free."""
-        gradients = []
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                raise RuntimeError("a parameter lost its gradient within one step of the ball")
-            gradients.append(parameter.grad)
-            parameter.grad = None
-        for decay in self._decays:
-            torch._foreach_add_(
-                gradients[decay.parameters], self.parameters[decay.parameters], alpha=decay.weight
-            )
-        return gradients
+    def center(self) -> tuple[list[Tensor], Tensor]:
+        """The candidate center (a, b) of Eq. 7: one tensor for each parameter, and the batch's shape."""
+        a = list(torch._foreach_clone(self.start))
+        away = self._pull + self._lr
+        add_scaled(a, self.start_gradient, away, batch_dims=self.batch_dims, scale=-1.0)
+        height = self._pull / self.loss_scale - self.loss_scale * self._ascent
+        return a, self.loss_scale * self._start_value + height
 
-    def _decay_difference(self) -> Tensor | float:
-        """½wd(‖θ‖² − ‖θ_t‖²) as wd(⟨θ_t, δ⟩ + ½‖δ‖²) with δ = θ−θ_t, which does not cancel."""
-        total: Tensor | float = 0.0
-        for decay in self._decays:
-            # One tensor at a time: all at once would take another copy of the parameters.
-            for here, start in zip(
-                self.parameters[decay.parameters], self.start[decay.parameters], strict=True
-            ):
-                moved = [here - start]
-                along = inner_product([start], moved, self.batch_dims)
-                total = total + decay.weight * (along + 0.5 * inner_product(moved, moved, self.batch_dims))
-        return total
+
+def take_gradients(parameters: list[Tensor], decays: Sequence[Decay]) -> list[Tensor]:
+    """Move the gradients out of the parameters, so that the next evaluation finds their memory free.
+
+    Args:
+        parameters: Their `grad` is taken.
+        decays: Weight decay, which is added.
+    """
+    gradients = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            raise RuntimeError("a parameter lost its gradient within one step of the ball")
+        gradients.append(parameter.grad)
+        parameter.grad = None
+    for decay in decays:
+        torch._foreach_add_(gradients[decay.parameters], parameters[decay.parameters], alpha=decay.weight)
+    return gradients
+
+
+def decay_difference(
+    parameters: Sequence[Tensor], start: Sequence[Tensor], decays: Sequence[Decay], batch_dims: int
+) -> Tensor | float:
+    """½wd(‖θ‖² − ‖θ_t‖²) as wd(⟨θ_t, δ⟩ + ½‖δ‖²) with δ = θ−θ_t, which does not cancel.
+
+    Args:
+        parameters: θ.
+        start: θ_t.
+        decays: Whose weight decay.
+        batch_dims: How many leading dimensions number the problems.
+
+    Returns:
+        Of the batch's shape; 0 where nothing decays.
+    """
+    total: Tensor | float = 0.0
+    for decay in decays:
+        # One tensor at a time: all at once would take another copy of the parameters.
+        for here, before in zip(parameters[decay.parameters], start[decay.parameters], strict=True):
+            moved = [here - before]
+            along = inner_product([before], moved, batch_dims)
+            total = total + decay.weight * (along + 0.5 * inner_product(moved, moved, batch_dims))
+    return total

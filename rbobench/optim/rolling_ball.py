@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +16,16 @@ from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, r
 
 # What makes the ball: one for all parameters. Weight decay is f's, and may differ between groups.
 _ONE = "RBO rolls one ball over all parameters"
-_BALL = ("lr", "radius", "projection", "projection_steps", "projection_lr", "loss_scale", "batch_dims")
+_BALL = (
+    "lr",
+    "radius",
+    "projection",
+    "projection_steps",
+    "projection_lr",
+    "projection_domain",
+    "loss_scale",
+    "batch_dims",
+)
 
 
 class RBO(torch.optim.Optimizer):
@@ -31,9 +42,13 @@ class RBO(torch.optim.Optimizer):
         params: Parameters or parameter groups.
         lr: η, the step of the center, ≥ 0; a number, or a tensor with one for each problem of a batch.
         radius: ρ, the radius, ≥ 0; a number, or a tensor with one for each problem. 0 takes the ball out.
-        projection: The solver of the footpoint problem: `"sgd"`, the paper's.
-        projection_steps: P, the projection steps and the gradient evaluations of a step, ≥ 1.
-        projection_lr: γ, the step size of the projection, > 0.
+        projection: The solver of the footpoint problem: `"sgd"`, the paper's; or `"exact"`, a search of the
+            whole graph for study, on closures with a `landscape` of one or two parameters. It evaluates the
+            closure once a step, and what it searches is not counted.
+        projection_steps: P, the projection steps and the gradient evaluations of a step, ≥ 1; of `"sgd"`.
+        projection_lr: γ, the step size of the projection, > 0; of `"sgd"`.
+        projection_domain: The box (low, high) of every coordinate that `"exact"` searches; by default the
+            landscape's own.
         loss_scale: λ > 0: the ball rolls on the graph of λf. It weighs loss units against parameter units.
         weight_decay: wd ≥ 0: ½wd‖θ‖² is part of f, in its value and in its gradient.
         batch_dims: How many leading dimensions of every parameter number independent problems; the closure
@@ -52,6 +67,8 @@ class RBO(torch.optim.Optimizer):
         >>> loss = optimizer.step(closure)  # doctest: +SKIP
     """
 
+    projections: ClassVar[Collection[str]] = PROJECTIONS.keys()
+
     def __init__(
         self,
         params: Any,
@@ -60,6 +77,7 @@ class RBO(torch.optim.Optimizer):
         projection: str = "sgd",
         projection_steps: int = 20,
         projection_lr: float = 0.05,
+        projection_domain: tuple[float, float] | None = None,
         loss_scale: float = 1.0,
         weight_decay: float = 0.0,
         batch_dims: int = 0,
@@ -70,6 +88,7 @@ class RBO(torch.optim.Optimizer):
             "projection": projection,
             "projection_steps": projection_steps,
             "projection_lr": projection_lr,
+            "projection_domain": projection_domain,
             "loss_scale": loss_scale,
             "weight_decay": weight_decay,
             "batch_dims": batch_dims,
@@ -88,7 +107,7 @@ class RBO(torch.optim.Optimizer):
             ValueError: If a value is out of range, or disagrees with the groups that are there.
         """
         settings = {**self.defaults, **param_group}
-        _check(settings)
+        _check(settings, self.projections)
         for group in self.param_groups:
             check_agreement(_ONE, _BALL, group, settings)
         super().add_param_group(param_group)
@@ -116,6 +135,11 @@ class RBO(torch.optim.Optimizer):
         parameters = active(self.param_groups)
         if not parameters:
             return loss
+        self._roll(ball, parameters, closure, loss)
+        return loss
+
+    def _roll(self, ball: dict[str, Any], parameters: list[Tensor], closure: Closure, loss: Tensor) -> None:
+        """Move the parameters, whose gradients are there, from θ_t to θ_{t+1}."""
         problem = FootpointProblem(
             parameters,
             closure,
@@ -125,13 +149,13 @@ class RBO(torch.optim.Optimizer):
             radius=ball["radius"],
             loss_scale=ball["loss_scale"],
             decays=self._decays(),
+            domain=ball["projection_domain"],
             batch_dims=ball["batch_dims"],
         )
         project = PROJECTIONS[ball["projection"]]
         project(problem, steps=ball["projection_steps"], lr=ball["projection_lr"])
         if ball["batch_dims"] > 0:
             freeze_diverged(parameters, problem.start, loss, ball["batch_dims"])
-        return loss
 
     def _memory_of(self, parameter: Tensor) -> Memory:
         memory = self._memory.get(parameter)
@@ -149,7 +173,7 @@ class RBO(torch.optim.Optimizer):
         return decays
 
 
-def _check(settings: dict[str, Any]) -> None:
+def _check(settings: dict[str, Any], projections: Collection[str]) -> None:
     """Refuse values out of range, by name."""
     check_range(settings, "lr", "radius", "weight_decay")
     check_range(settings, "projection_lr", "loss_scale", above=True)
@@ -159,6 +183,11 @@ def _check(settings: dict[str, Any]) -> None:
         )
     if settings["batch_dims"] < 0:
         raise ValueError(f"batch_dims must be at least 0, not {settings['batch_dims']}")
-    if settings["projection"] not in PROJECTIONS:
-        known = ", ".join(sorted(PROJECTIONS))
+    if settings["projection"] not in projections:
+        known = ", ".join(sorted(projections))
         raise ValueError(f"projection must be one of {known}, not {settings['projection']!r}")
+    domain = settings["projection_domain"]
+    if domain is not None and not (len(domain) == 2 and -math.inf < domain[0] < domain[1] < math.inf):
+        raise ValueError(f"projection_domain must be (low, high) with low < high, both finite, not {domain}")
+    if settings["projection"] == "exact" and settings["weight_decay"] != 0.0:
+        raise ValueError("projection 'exact' searches the landscape alone; it takes no weight_decay")

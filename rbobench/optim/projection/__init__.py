@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from rbobench.optim.footpoint import FootpointProblem
+from rbobench.optim.projection.exact import project_exactly
 from rbobench.optim.projection.sgd import project_by_sgd
 
 
@@ -20,6 +21,6 @@ class Projection(Protocol):
         ...
 
 
-PROJECTIONS: dict[str, Projection] = {"sgd": project_by_sgd}
+PROJECTIONS: dict[str, Projection] = {"exact": project_exactly, "sgd": project_by_sgd}
 
-__all__ = ["PROJECTIONS", "Projection", "project_by_sgd"]
+__all__ = ["PROJECTIONS", "Projection", "project_by_sgd", "project_exactly"]

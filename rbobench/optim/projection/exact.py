@@ -1,0 +1,99 @@
+"""The exact projection: the nearest of all points of the graph, where f is a landscape of few parameters.
+
+The paper assumes such an oracle (Section 3.1). It is a means of study: its search is not counted in gradient
+evaluations, waits for the host, and exists in one and two dimensions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rbobench.errors import UsageError
+from rbobench.optim.footpoint import FootpointProblem
+from rbobench.optim.tensors import Closure
+
+if TYPE_CHECKING:
+    from rbobench.geometry.landscape import Domain
+
+
+def project_exactly(problem: FootpointProblem, *, steps: int, lr: float) -> None:
+    """Move the parameters to the footpoint of the ball's center (Eq. 8), found by search of the whole graph.
+
+    Args:
+        problem: The footpoint problem; its closure must have a `landscape`.
+        steps: Not used: no evaluation of the closure is needed.
+        lr: Not used.
+
+    Raises:
+        UsageError: If there is no landscape of one or two parameters with a bounded domain, or the footpoint
+            may lie outside the domain.
+    """
+    a, b = problem.center()
+    move_to_footpoint(
+        problem.parameters,
+        problem.closure,
+        a,
+        b,
+        loss_scale=problem.loss_scale,
+        domain=problem.domain,
+        batch_dims=problem.batch_dims,
+    )
+
+
+def move_to_footpoint(
+    parameters: Sequence[Tensor],
+    closure: Closure,
+    a: Sequence[Tensor],
+    b: Tensor,
+    *,
+    loss_scale: float,
+    domain: Domain | None,
+    batch_dims: int,
+) -> None:
+    """Move `parameters` to the footpoint of (a, b) on the graph of λf.
+
+    Args:
+        parameters: θ: one tensor, of shape `(*batch, d)`.
+        closure: Has f as its `landscape`.
+        a: The center's parameters, one tensor for each of `parameters`.
+        b: The center's height, of the batch's shape.
+        loss_scale: λ.
+        domain: The box to search; `None` is the landscape's own.
+        batch_dims: How many leading dimensions number the problems. In a batch, a problem whose footpoint may
+            lie outside the box becomes NaN, as one that diverged.
+
+    Raises:
+        UsageError: As `project_exactly`.
+    """
+    import numpy as np  # and SciPy: of no use to any other projection
+
+    from rbobench.geometry.footpoint import footpoint
+    from rbobench.geometry.graph import graph_of
+
+    landscape = getattr(closure, "landscape", None)
+    if landscape is None:
+        raise UsageError(
+            "projection 'exact' searches the whole of f: its closure must be on a landscape, such as "
+            "rbobench.LandscapeClosure(landscape, point)"
+        )
+    if len(parameters) != 1 or parameters[0].ndim != batch_dims + 1:
+        raise UsageError(
+            "projection 'exact' moves one point: a single parameter of shape (*batch, dimension), not "
+            + ", ".join(str(tuple(parameter.shape)) for parameter in parameters)
+        )
+    graph = graph_of(landscape, domain, scale=loss_scale)
+    (point,), (position,) = parameters, a
+    centers = torch.cat([position, b.unsqueeze(-1)], dim=-1).to("cpu", torch.float64)
+    found = footpoint(graph, centers.reshape(-1, graph.dimension + 1).numpy())
+    if batch_dims == 0 and not found.certain[0]:
+        raise UsageError(
+            f"the ball's center at {position.tolist()} is {found.distances[0]:.6g} from the graph, and "
+            f"nearer to the edge of the search domain ({graph.low:g}, {graph.high:g}); "
+            "widen projection_domain"
+        )
+    nearest = np.where(found.certain[:, None], found.points, np.nan)
+    point.copy_(torch.from_numpy(nearest).reshape(point.shape))
