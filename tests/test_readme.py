@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from rbobench import RBO
@@ -59,6 +61,15 @@ def test_own_loop() -> None:
     assert float(names["loss"]) > 0  # type: ignore[arg-type]
     exec(_block("python", "schedules.apply"), names)
     assert names["optimizer"].param_groups[0]["radius"] == pytest.approx(0.1)
+
+
+def test_geometry_example() -> None:
+    names: dict[str, Any] = {}
+    exec(_block("python", "critical_radii(graph)"), names)
+    centers = np.column_stack([np.linspace(-3, 3, 7), names["heights"]])
+    assert names["footpoint"](names["graph"], centers).distances == pytest.approx(np.ones(7), abs=1e-9)
+    assert names["closure"].calls == 100
+    assert names["point"].item() < 1.0  # downhill
 
 
 def test_optimizer_example_meets_the_contract(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +21,11 @@ class Footpoints:
 
     Attributes:
         points: Parameters of the nearest point, of shape `(m, d)`; of equals the first in lexical order. NaN
-            where the center is not finite.
+            where the center is not finite, or too far to square.
         values: f there, of shape `(m,)`.
         distances: d_Γ of the centers, of shape `(m,)`.
         nearest: Parameters of *all* nearest points of each center, up to `TIE`, each of shape `(k, d)`; more
-            than one on the medial axis (Section 2.2).
+            than one on the medial axis (Section 2.2), if the grid tells them apart.
         certain: Whether the box is known to hold the nearest point of the whole graph: nothing outside the
             box is as near.
     """
@@ -50,7 +51,8 @@ def footpoint(graph: Graph, centers: ArrayLike) -> Footpoints:
         UsageError: If the shape does not fit.
     """
     centers = as_points(centers, graph.dimension + 1)
-    finite = np.isfinite(centers).all(axis=-1)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.square(centers).sum(axis=-1))
     owners, starts = _starts(graph, centers[finite])
     targets = centers[finite][owners]
 
@@ -112,20 +114,29 @@ def _collect(
     graph: Graph, centers: Array, owners: Array, found: Array, values: Array, distances: Array
 ) -> Footpoints:
     """The nearest of each center's local minima, with its equals."""
-    order = np.lexsort((*found.T[::-1], owners))
-    owners, found, values, distances = owners[order], found[order], values[order], distances[order]
     shortest = np.full(len(centers), np.nan)
     np.fmin.at(shortest, owners, distances)
     among = distances <= shortest[owners] * (1.0 + TIE) + TIE * graph.spacing
     owners, found, values, distances = owners[among], found[among], values[among], distances[among]
-    # Two starts that ran into one minimum are one point.
-    apart = np.linalg.norm(np.diff(found, axis=0), axis=-1) > 1e-3 * graph.spacing
-    new = np.r_[True, (np.diff(owners) > 0) | apart][: len(owners)]
-    owners, found, values, distances = owners[new], found[new], values[new], distances[new]
-    nearest = np.split(found, np.searchsorted(owners, np.arange(1, len(centers))))
+    first = _distinct(owners, found, 1e-3 * graph.spacing)
+    owners, found, values, distances = owners[first], found[first], values[first], distances[first]
+    ends = np.searchsorted(owners, np.arange(len(centers) + 1))
+    nearest = [found[begin:end] for begin, end in itertools.pairwise(ends)]
     points = np.full((len(centers), graph.dimension), np.nan)
     height = np.full(len(centers), np.nan)
     # From the farthest to the nearest, of equals the first last: the last one written stays.
     order = np.lexsort((-np.arange(len(owners)), -distances))
     points[owners[order]], height[owners[order]] = found[order], values[order]
     return Footpoints(points, height, shortest, nearest, graph.contains(centers[:, :-1], shortest))
+
+
+def _distinct(owners: Array, found: Array, closeness: float) -> Array:
+    """One of the starts that ran into each minimum; by owner, then in lexical order of the minima."""
+    groups = owners
+    for coordinate in found.T:
+        # Coordinate by coordinate: rounding in the first must not part equals from each other.
+        order = np.lexsort((coordinate, groups))
+        new = (np.diff(groups[order]) > 0) | (np.diff(coordinate[order]) > closeness)
+        groups = np.empty(len(order), dtype=int)
+        groups[order] = np.cumsum(np.r_[True, new][: len(order)])
+    return np.unique(groups, return_index=True)[1]

@@ -40,8 +40,8 @@ class Graph:
         gradients: ∇f there, of shape `(n ** d, d)`.
 
     Raises:
-        UsageError: If f has more than two parameters, there is no bounded domain or no spacing, or the grid
-            would not fit into memory.
+        UsageError: If f has more than two parameters, there is no bounded domain or no spacing, the grid
+            would not fit into memory, or f is not finite on it or has values of another shape.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Graph:
         if dimension > 2:
             raise UsageError(f"{owner}: its graph can be searched in 1 or 2 dimensions, not in {dimension}")
         domain = landscape.domain if domain is None else domain
-        if domain is None or not all(map(math.isfinite, domain)):
+        if domain is None or len(domain) != 2 or not all(map(math.isfinite, domain)):
             raise UsageError(f"{owner} has no bounded search domain; give one as (low, high)")
         low, high = map(float, domain)
         if not low < high:
@@ -59,8 +59,8 @@ class Graph:
         spacing = landscape.spacing if spacing is None else spacing
         if spacing is None:
             raise UsageError(f"{owner} has no grid spacing that resolves it; give one")
-        if not spacing > 0.0:
-            raise UsageError(f"{owner}: the grid's spacing must be above 0, not {spacing}")
+        if not 0.0 < spacing < math.inf:
+            raise UsageError(f"{owner}: the grid's spacing must be finite and above 0, not {spacing}")
         count = math.ceil((high - low) / spacing) + 1
         if count**dimension > MOST_SAMPLES:
             raise UsageError(
@@ -76,6 +76,15 @@ class Graph:
         grid = np.meshgrid(*[self.axis] * dimension, indexing="ij")
         self.points = np.stack([axis.ravel() for axis in grid], axis=-1)
         self.values, self.gradients = self.evaluate(self.points)
+        if self.values.shape != self.points.shape[:1]:
+            raise UsageError(
+                f"{owner} must have one value a point, of shape {self.points.shape[:1]}, "
+                f"not {self.values.shape}"
+            )
+        finite = np.isfinite(np.column_stack([self.values, self.gradients])).all(axis=-1)
+        if not finite.all():
+            where = self.points[finite.argmin()].tolist()
+            raise UsageError(f"{owner}: its value or its slope is not finite at {where}; narrow the domain")
 
     def evaluate(self, points: ArrayLike) -> tuple[Array, Array]:
         """Values and gradients of f at `points` of shape `(m, d)`, of shape `(m,)` and `(m, d)`."""

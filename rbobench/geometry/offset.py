@@ -58,7 +58,7 @@ class Ironing:
 def offset_graph(graph: Graph, positions: ArrayLike, radius: float) -> OffsetGraph:
     """f_ρ(θ) = max over ‖s‖ ≤ ρ of f(θ+s) + √(ρ²−‖s‖²), to machine precision.
 
-    The ball starts too low, on the point below its center, and is lifted onto the nearest point of Γ, the
+    The ball starts too low, resting on the samples alone, and is lifted onto the nearest point of Γ, the
     deepest inside it, until none is inside: a rising sequence of lower bounds, the last certified by d_Γ = ρ.
 
     Args:
@@ -78,7 +78,8 @@ def offset_graph(graph: Graph, positions: ArrayLike, radius: float) -> OffsetGra
             f"a ball of radius {radius:g} around {outside} leaves the search domain "
             f"({graph.low:g}, {graph.high:g}); widen it"
         )
-    heights = graph.evaluate(positions)[0] + radius
+    resting = np.array([_resting_on_samples(graph, position, radius) for position in positions])
+    heights = np.maximum(resting.reshape(-1), graph.evaluate(positions)[0] + radius)
     contacts = [position[None] for position in positions]
     going = np.arange(len(positions))
     for _ in range(_MOST_LIFTS):
@@ -93,6 +94,19 @@ def offset_graph(graph: Graph, positions: ArrayLike, radius: float) -> OffsetGra
             return OffsetGraph(heights, contacts)
         heights[going] = lifted[rising]
     raise RuntimeError(f"a ball of radius {radius:g} was not lifted free of {graph.landscape.name!r}")
+
+
+def _resting_on_samples(graph: Graph, position: Array, radius: float) -> float:
+    """The height of a ball's center over `position` that rests on samples; −∞ where there is none below."""
+    first = np.searchsorted(graph.axis, position - radius)
+    past = np.searchsorted(graph.axis, position + radius, side="right")
+    window = tuple(slice(begin, end) for begin, end in zip(first, past, strict=True))
+    squared = np.full(1, radius**2)
+    for axis, part in enumerate(window):
+        along = np.square(graph.axis[part] - position[axis])
+        squared = squared - along.reshape([-1 if axis == other else 1 for other in range(graph.dimension)])
+    heights = graph.values.reshape(graph.shape)[window] + np.sqrt(np.maximum(squared, 0.0))
+    return float(np.max(heights, where=squared >= 0.0, initial=-np.inf))
 
 
 def dilation(graph: Graph, radius: float) -> Array:
@@ -132,25 +146,28 @@ def ironing(graph: Graph, radius: float, between: Domain, *, positions: int = 20
         positions: Per dimension, from which the extrema are refined; enough to tell f_ρ's valleys apart.
 
     Raises:
-        UsageError: As `offset_graph`.
+        UsageError: If `between` is not (low, high), there are fewer than two positions, or as `offset_graph`.
     """
+    if len(between) != 2 or not between[0] < between[1]:
+        raise UsageError(f"the box of centers must be (low, high) with low < high, not {between}")
+    if positions < 2:
+        raise UsageError(f"there must be at least 2 positions, not {positions}")
     axis = np.linspace(*between, positions)
     places = np.stack([line.ravel() for line in np.meshgrid(*[axis] * graph.dimension)], axis=-1)
     values = offset_graph(graph, places, radius).values
     shape = (np.stack(list(np.ndindex((9,) * graph.dimension))) - 4.0) / 4.0
 
     def extremum(sign: float) -> tuple[float, Array]:
-        best, where = np.inf, places[0]
-        for place in places[np.argsort(sign * values, kind="stable")[:_STARTS]]:
-            width = axis[1] - axis[0]
-            for _ in range(_ROUNDS):
-                # Without derivatives: f_ρ has kinks where contacts change.
-                around = np.clip(place + width * shape, *between)
-                heights = sign * offset_graph(graph, around, radius).values
-                place, width = around[heights.argmin()], 0.375 * width
-            if heights.min() < best:
-                best, where = float(heights.min()), place
-        return sign * best, where
+        best = places[np.argsort(sign * values, kind="stable")[:_STARTS]]
+        width = axis[1] - axis[0]
+        for _ in range(_ROUNDS):
+            # Without derivatives: f_ρ has kinks where contacts change.
+            around = np.clip(best[:, None] + width * shape, *between)
+            heights = sign * offset_graph(graph, around.reshape(-1, graph.dimension), radius).values
+            heights = heights.reshape(len(best), -1)
+            best, width = around[np.arange(len(best)), heights.argmin(axis=-1)], 0.375 * width
+        first = heights.min(axis=-1).argmin()
+        return sign * float(heights[first].min()), best[first]
 
     (lowest, valley), (highest, peak) = extremum(1.0), extremum(-1.0)
     return Ironing(lowest, highest, valley, peak)

@@ -76,7 +76,7 @@ def contact_radius(graph: Graph, points: ArrayLike, *, above: bool = True) -> Ar
     for _ in range(_ROUNDS):
         step *= 0.5
         around = np.clip(best[:, None, :] + step * shape, graph.low, graph.high)
-        heights = graph.evaluate(around.reshape(-1, graph.dimension))[0].reshape(len(points), -1)
+        heights = graph.evaluate(around.reshape(-1, graph.dimension))[0].reshape(around.shape[:-1])
         for here in range(len(points)):
             bounds = bound(here, around[here], heights[here])
             if bounds.min() < radii[here]:

@@ -29,6 +29,5 @@ def test_measured_and_closed_form_agree_and_a_cut_graph_does_not() -> None:
 def test_the_figure_has_paper_size_and_a_line_for_each_column() -> None:
     figure = draw(measure([0.5, 2.0, 20.0]))
     assert figure.get_size_inches()[0] == pytest.approx(3.5)
-    (axes,) = figure.axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["closed form", "measured", "π²/2 / (1 + ρ)", "graph cut at ±3π"]
