@@ -67,7 +67,8 @@ class Center:
         climb = self.loss_scale * squared
         along = inner_product(self.offset, gradients, dims) + self.height * climb
         distance = global_norm(self.offset, dims).square() + self.height.square()
-        apart = distance > 0.0
+        # Nearer than the step's own rounding, u is noise.
+        apart = distance > torch.finfo(distance.dtype).eps * lr**2 * (squared + climb**2)
         share = torch.where(apart, lr * along / torch.where(apart, distance, 1.0), 0.0)
         add_scaled(self.offset, self.offset, share, batch_dims=dims)
         add_scaled(self.offset, gradients, lr + torch.zeros_like(share), batch_dims=dims, scale=-1.0)

@@ -6,6 +6,7 @@ evaluations, waits for the host, and exists in one and two dimensions alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -80,16 +81,18 @@ def move_to_footpoint(
             "projection 'exact' searches the whole of f: its closure must be on a landscape, such as "
             "rbobench.LandscapeClosure(landscape, point)"
         )
-    if len(parameters) != 1 or parameters[0].ndim != batch_dims + 1:
+    shapes = [tuple(parameter.shape) for parameter in parameters]
+    if len(shapes) != 1 or shapes[0][batch_dims:] != (landscape.dimension,):
         raise UsageError(
-            "projection 'exact' moves one point: a single parameter of shape (*batch, dimension), not "
-            + ", ".join(str(tuple(parameter.shape)) for parameter in parameters)
+            "projection 'exact' moves one point: a single parameter of shape (*batch, dimension) with "
+            f"dimension {landscape.dimension}, not {', '.join(map(str, shapes))}"
         )
-    graph = graph_of(landscape, domain, scale=loss_scale)
+    graph = graph_of(landscape, None if domain is None else tuple(domain), scale=loss_scale)
     (point,), (position,) = parameters, a
     centers = torch.cat([position, b.unsqueeze(-1)], dim=-1).to("cpu", torch.float64)
     found = footpoint(graph, centers.reshape(-1, graph.dimension + 1).numpy())
-    if batch_dims == 0 and not found.certain[0]:
+    # A center that is not finite has diverged; one beyond the edge was given too narrow a box.
+    if batch_dims == 0 and math.isfinite(found.distances[0]) and not found.certain[0]:
         raise UsageError(
             f"the ball's center at {position.tolist()} is {found.distances[0]:.6g} from the graph, and "
             f"nearer to the edge of the search domain ({graph.low:g}, {graph.high:g}); "
