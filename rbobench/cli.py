@@ -242,6 +242,40 @@ def plot(
 
 
 @app.command()
+def paper(
+    out: Annotated[Path, typer.Option(help="Folder for the figures and the ledger.")] = Path(
+        "results/runs/paper"
+    ),
+    only: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Only figures and claims of matching names.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes side by side. [default: one for each core]")
+    ] = None,
+) -> None:
+    """Regenerate the paper's figures and test its claims.
+
+    Some minutes. Figures 2 to 4 go to OUT as PDF and PNG, each with a CSV of exactly what it shows; the
+    claims to claims.csv and claims.md, the numbers behind them to measurements.csv. Ends with exit code 1
+    where a test failed to run.
+    """
+    from rbobench.paper.ledger import summary
+    from rbobench.paper.reproduction import reproduce
+
+    done = reproduce(
+        out, only=only, jobs=jobs, say=lambda message: print(message, file=sys.stderr, flush=True)
+    )
+    if done.entries:
+        print(summary(done.entries))
+    print(f"{_counted(len(done.files), 'file')} in {out}, {done.seconds:.0f} s:")
+    for path in done.files:
+        print(f"  {path.name}")
+    if done.failed:
+        print(f"failed: {', '.join(done.failed)}")
+        raise typer.Exit(1)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of suite files."""
     from rbobench.runner.suite import suite_schema

@@ -1,0 +1,135 @@
+"""The paper's figures and its claims, regenerated on all cores."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rbobench.errors import UsageError
+from rbobench.paper import ledger
+
+FIGURES = ("figure2", "figure3", "figure4")
+FORMATS = ("pdf", "png")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What was regenerated.
+
+    Attributes:
+        entries: The tested claims, in the paper's order.
+        files: Everything that was written.
+        failed: Names of figures that could not be made and of claims whose test failed to run.
+        seconds: How long it took.
+    """
+
+    entries: list[ledger.Entry]
+    files: list[Path]
+    failed: list[str]
+    seconds: float
+
+
+def reproduce(
+    out: str | Path,
+    *,
+    only: str | None = None,
+    jobs: int | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Reproduction:
+    """Draw the figures and test the claims; one thread a process.
+
+    Args:
+        out: Folder for figures (PDF, PNG and a CSV each) and ledger (`claims.csv`, `claims.md`,
+            `measurements.csv`).
+        only: A shell pattern of names: `figure2`, a claim's name.
+        jobs: Processes side by side; as many as there are cores by default.
+        say: Is told of each figure and claim when it is done.
+
+    Raises:
+        UsageError: If nothing matches `only`, or `out` cannot be written.
+    """
+    began = time.perf_counter()
+    figures = [name for name in FIGURES if only is None or fnmatch.fnmatch(name, only)]
+    claims = [claim for claim in ledger.CLAIMS if only is None or fnmatch.fnmatch(claim.name, only)]
+    if not figures and not claims:
+        names = ", ".join((*FIGURES, *(claim.name for claim in ledger.CLAIMS)))
+        raise UsageError(f"no figure and no claim matches {only!r}; there are {names}")
+    folder = Path(out)
+    files: list[Path] = []
+    failed: list[str] = []
+    tested: dict[str, ledger.Outcome] = {}
+    total, done = len(figures) + len(claims), 0
+
+    def tell(name: str, outcome: str) -> None:
+        nonlocal done
+        done += 1
+        say(f"[{done}/{total}] {name}: {outcome}")
+
+    def note(name: str, outcome: ledger.Outcome) -> None:
+        tested[name] = outcome
+        if outcome.error:
+            failed.append(name)
+        tell(name, f"{outcome.finding.verdict} ({outcome.seconds:.0f} s)")
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Spawned, for threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs or _cores(), context, initializer=_one_thread) as pool:
+            drawn = {pool.submit(_draw, name, folder): name for name in figures}
+            examined = {pool.submit(_examine, claim.name): claim.name for claim in claims if not claim.timed}
+            done_with: Iterable[Future[Any]] = as_completed([*drawn, *examined])
+            for future in done_with:
+                if future in examined:
+                    note(examined[future], future.result())
+                    continue
+                try:
+                    files += future.result()
+                    tell(drawn[future], "drawn")
+                except OSError:
+                    raise
+                except Exception as error:
+                    failed.append(drawn[future])
+                    tell(drawn[future], f"failed: {type(error).__name__}: {error}")
+        _one_thread()
+        for claim in claims:
+            if claim.timed:
+                note(claim.name, ledger.examine(claim))
+        entries = [ledger.Entry(claim, tested[claim.name]) for claim in claims]
+        if entries:
+            files += ledger.write(entries, folder)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from None
+    return Reproduction(entries, files, failed, time.perf_counter() - began)
+
+
+def _draw(name: str, folder: Path) -> list[Path]:
+    from rbobench.analysis.style import paper_style, save
+
+    module = importlib.import_module(f"rbobench.paper.{name}")
+    shown = module.measure()
+    with paper_style():
+        paths = save(module.draw(shown), shown, folder / name, FORMATS)
+    return [*paths, (folder / name).with_suffix(".csv")]
+
+
+def _examine(name: str) -> ledger.Outcome:
+    return ledger.examine(next(claim for claim in ledger.CLAIMS if claim.name == name))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
