@@ -54,7 +54,7 @@ class Claim:
 
     Args:
         name: What to call it, in lower case with hyphens.
-        section: Of the paper.
+        section: Of the paper, with `(ours)` where the claim is not the paper's.
         claim: What is claimed, in our own words.
         test: What is measured, and on what.
         measure: Runs the test.
@@ -69,3 +69,8 @@ class Claim:
     measure: Callable[[], Numbers]
     judge: Callable[[Numbers], Finding]
     timed: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is not the paper's, but what its claims rest on or are mistaken for."""
+        return "(ours)" in self.section

@@ -7,13 +7,14 @@ import importlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rbobench.errors import UsageError
+from rbobench.errors import UsageError, unknown
 from rbobench.paper import ledger
 
 FIGURES = ("figure2", "figure3", "figure4")
@@ -48,7 +49,7 @@ def reproduce(
 
     Args:
         out: Folder for figures (PDF, PNG and a CSV each) and ledger (`claims.csv`, `claims.md`,
-            `measurements.csv`).
+            `measurements.csv`). A part of the claims leaves the ledger there alone.
         only: A shell pattern of names: `figure2`, a claim's name.
         jobs: Processes side by side; as many as there are cores by default.
         say: Is told of each figure and claim when it is done.
@@ -60,8 +61,7 @@ def reproduce(
     figures = [name for name in FIGURES if only is None or fnmatch.fnmatch(name, only)]
     claims = [claim for claim in ledger.CLAIMS if only is None or fnmatch.fnmatch(claim.name, only)]
     if not figures and not claims:
-        names = ", ".join((*FIGURES, *(claim.name for claim in ledger.CLAIMS)))
-        raise UsageError(f"no figure and no claim matches {only!r}; there are {names}")
+        raise unknown("figure or claim", str(only), (*FIGURES, *(claim.name for claim in ledger.CLAIMS)))
     folder = Path(out)
     files: list[Path] = []
     failed: list[str] = []
@@ -79,36 +79,43 @@ def reproduce(
             failed.append(name)
         tell(name, f"{outcome.finding.verdict} ({outcome.seconds:.0f} s)")
 
-    try:
+    with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Spawned, for threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs or _cores(), context, initializer=_one_thread) as pool:
-            drawn = {pool.submit(_draw, name, folder): name for name in figures}
-            examined = {pool.submit(_examine, claim.name): claim.name for claim in claims if not claim.timed}
-            done_with: Iterable[Future[Any]] = as_completed([*drawn, *examined])
-            for future in done_with:
-                if future in examined:
-                    note(examined[future], future.result())
-                    continue
-                try:
-                    files += future.result()
-                    tell(drawn[future], "drawn")
-                except OSError:
-                    raise
-                except Exception as error:
-                    failed.append(drawn[future])
-                    tell(drawn[future], f"failed: {type(error).__name__}: {error}")
-        _one_thread()
-        for claim in claims:
-            if claim.timed:
-                note(claim.name, ledger.examine(claim))
-        entries = [ledger.Entry(claim, tested[claim.name]) for claim in claims]
-        if entries:
+    # Spawned, for threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs or _cores(), context, initializer=_one_thread) as pool:
+        drawn = {pool.submit(_draw, name, folder): name for name in figures}
+        examined = {pool.submit(_examine, claim.name): claim.name for claim in claims if not claim.timed}
+        done_with: Iterable[Future[Any]] = as_completed([*drawn, *examined])
+        for future in done_with:
+            error = future.exception()  # of a claim: its process has died
+            if isinstance(error, UsageError):
+                raise error
+            if future in examined:
+                note(examined[future], ledger.failure(error) if error else future.result())
+            elif error:
+                failed.append(drawn[future])
+                tell(drawn[future], f"failed: {type(error).__name__}: {error}")
+            else:
+                files += future.result()
+                tell(drawn[future], "drawn")
+    _one_thread()
+    for claim in claims:
+        if claim.timed:
+            note(claim.name, ledger.examine(claim))
+    entries = [ledger.Entry(claim, tested[claim.name]) for claim in claims]
+    if len(entries) == len(ledger.CLAIMS):
+        with _writing_to(folder):
             files += ledger.write(entries, folder)
+    return Reproduction(entries, files, failed, time.perf_counter() - began)
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from None
-    return Reproduction(entries, files, failed, time.perf_counter() - began)
 
 
 def _draw(name: str, folder: Path) -> list[Path]:
@@ -116,8 +123,9 @@ def _draw(name: str, folder: Path) -> list[Path]:
 
     module = importlib.import_module(f"rbobench.paper.{name}")
     shown = module.measure()
-    with paper_style():
-        paths = save(module.draw(shown), shown, folder / name, FORMATS)
+    figure = module.draw(shown)
+    with paper_style(), _writing_to(folder):
+        paths = save(figure, shown, folder / name, FORMATS)
     return [*paths, (folder / name).with_suffix(".csv")]
 
 

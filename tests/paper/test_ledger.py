@@ -53,8 +53,10 @@ def test_a_test_that_fails_to_run_leaves_its_claim_open() -> None:
     assert outcome.finding.verdict == "open: its test failed to run (ZeroDivisionError: no radius)"
 
 
-def test_a_missing_number_is_a_failure_too() -> None:
-    assert examine(dataclasses.replace(CLAIM, measure=dict)).error == "KeyError: 'spread'"
+def test_a_judge_that_fails_keeps_what_was_measured() -> None:
+    outcome = examine(dataclasses.replace(CLAIM, measure=lambda: {"other": 1.0}))
+    assert outcome.error == "KeyError: 'spread'"
+    assert dict(outcome.numbers) == {"other": 1.0}
 
 
 def test_files_hold_the_same_table_and_all_the_numbers(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def test_files_hold_the_same_table_and_all_the_numbers(tmp_path: Path) -> None:
     assert rows[0] == "| section | claim | test | value | uncertainty | verdict |"
     assert rows[-1].endswith(r"| refuted by a \| wide\_spread |")
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
-    assert "Of 2 claims tested, 1 held, 1 were refuted." in text
+    assert "Of 2 claims of the paper tested, 1 held, 1 refuted." in text
     measured = pd.read_csv(numbers)
     assert list(measured["quantity"]) == ["spread", "count", "spread"]
     assert list(measured["value"]) == [0.25, 3.0, 2.0]
@@ -103,5 +105,6 @@ def test_every_claim_is_complete_and_in_the_papers_order() -> None:
 
 
 def test_the_summary_counts_every_ruling() -> None:
-    entries = [Entry(CLAIM, examine(CLAIM))] * 3
-    assert summary(entries) == "Of 3 claims tested, 3 held."
+    ours = dataclasses.replace(CLAIM, section="4.2 (ours)")
+    entries = [Entry(claim, examine(claim)) for claim in (CLAIM, CLAIM, ours)]
+    assert summary(entries) == "Of 2 claims of the paper tested, 2 held. Of 1 of ours, 1 held."
