@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from rbobench.analysis.style import WIDTH, paper_style
 from rbobench.errors import UsageError
 from rbobench.geometry.graph import Graph, graph_of
 from rbobench.geometry.landscape import Domain, LandscapeClosure
-from rbobench.geometry.offset import ironing, offset_graph
+from rbobench.geometry.offset import offset_graph
 from rbobench.optim.rolling_ball import RBO
 from rbobench.paper.published import (
     LR,
@@ -170,9 +171,13 @@ def valley_below(
         lower := min(max(here - 1, 0), here, min(here + 1, positions - 1), key=heights.__getitem__)
     ) != here:
         here = lower
-    around = (float(axis[max(here - 1, 0)]), float(axis[min(here + 1, positions - 1)]))
-    found = ironing(graph, radius, around, positions=9)
-    return float(found.valley[0]), found.lowest
+    found = minimize_scalar(
+        lambda place: float(offset_graph(graph, [place], radius).values[0]),
+        bounds=(axis[max(here - 1, 0)], axis[min(here + 1, positions - 1)]),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return float(found.x), float(found.fun)
 
 
 def descent(

@@ -1,9 +1,13 @@
-"""The code behind the paper's Figure 3 as its authors published it, which is not Algorithm 1.
+"""The code for the paper's Figure 3 that its authors published, which is not Algorithm 1.
 
 Their public one-dimensional example departs from the paper in two ways: the components of the normal (Eq. 1)
 are exchanged, so that the center lies beside the curve and not above it, and the derivative of Σ sin(k²θ)/k²
 is taken to be Σ cos(k²θ)/k² instead of Σ cos(k²θ). It is rewritten here from what it computes, apart from
 `RBO`, for comparison alone.
+
+The original: https://github.com/mohammedbelgoumri/milestone-d2.5-followup, `examples/weirstrass.py` at
+c0ee4e9 (settings and derivative) and `src/utilities/optim.py` at 3fbdb9e (the steps). Whether it drew the
+printed figure is not known; its settings are that figure's.
 """
 
 from __future__ import annotations
