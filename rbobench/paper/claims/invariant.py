@@ -1,4 +1,4 @@
-"""Claims on the invariant d_Γ(c) = ρ: of Algorithm 1 and of its distance constraint (Sections 3.1 and 3.2)."""
+"""Claims on the invariant d_Γ(c) = ρ, of Algorithm 1 and of its variant (Sections 3.1 and 3.2)."""
 
 from __future__ import annotations
 
@@ -68,6 +68,9 @@ def contacts(
 
     Returns:
         Of shape `(steps + 1, m, d)`, the starts first.
+
+    Raises:
+        RuntimeError: If a candidate's footpoint may lie outside the box: that ball was frozen, not at rest.
     """
     points = nn.Parameter(torch.tensor(starts, dtype=torch.float64))
     optimizer = RBO(
@@ -85,7 +88,22 @@ def contacts(
     for _ in range(steps):
         optimizer.step(closure)
         visited.append(points.detach().clone())
-    return torch.stack(visited).numpy()
+    path = torch.stack(visited).numpy()
+    if projection == "exact" and not _held(graph_of(landscape, domain), path, radius, lr):
+        raise RuntimeError(f"the box {domain} is too narrow for these balls on {landscape.name!r}")
+    return path
+
+
+def _held(graph: Graph, path: Array, radius: float | Array, lr: float) -> bool:
+    """Whether the box holds all candidates' footpoints, which are no farther than the contacts they left."""
+    _, gradients = graph.evaluate(path.reshape(-1, path.shape[-1]))
+    gradients = gradients.reshape(path.shape)
+    steepness = np.sqrt(1.0 + np.square(gradients).sum(axis=-1))
+    rho = np.broadcast_to(radius, steepness.shape)
+    candidates = path - (rho / steepness + lr)[..., None] * gradients
+    slopes = np.sqrt(np.square(steepness) - 1.0)
+    farthest = np.hypot(rho, lr * slopes * steepness)
+    return bool(graph.contains(candidates.reshape(-1, path.shape[-1]), farthest.ravel()).all())
 
 
 def reachable_starts(graph: Graph, radius: float, candidates: Array, count: int) -> Array:
@@ -95,7 +113,7 @@ def reachable_starts(graph: Graph, radius: float, candidates: Array, count: int)
 
 
 def order(rates: tuple[float, ...], errors: list[float]) -> float:
-    """The exponent k of errors ∝ ηᵏ, by least squares in logarithms; infinite where nothing is left of them."""
+    """The exponent k of errors ∝ ηᵏ, by least squares in logarithms; infinite where there are no errors."""
     if max(errors) < _NEGLIGIBLE:
         return float("inf")
     logarithms = np.log(np.maximum(errors, 1e-16))
@@ -245,7 +263,7 @@ def judge_constraint(numbers: Numbers) -> Finding:
 
 
 def _unconstrained(radius: float, *, lr: float) -> Array:
-    """Centers `(steps, m, 2)` on sin θ that move by δ̃ alone, from exact footpoints (Eq. 10 without Eq. 11)."""
+    """Centers `(steps, m, 2)` on sin θ that move by δ̃ alone, with exact footpoints: Eq. 11 left out."""
     graph = graph_of(SINE, _DOMAIN)
     values, gradients = graph.evaluate(_STARTS)
     centers = np.column_stack([_STARTS, values]) + radius * normals(gradients)
@@ -321,7 +339,7 @@ def judge_subtraction(numbers: Numbers) -> Finding:
         f"{numbers['cosine, sgd, below']:.2g}, the projection's own error"
     )
     if cosine <= _NEGLIGIBLE and quotient <= _QUOTIENT:
-        reason = "u = ±ν at every footpoint, to which δ̃ is orthogonal: nothing is subtracted, no constraint is left"
+        reason = "u = ±ν at every footpoint, and δ̃ is orthogonal to it: nothing is subtracted"
         return Finding(value, uncertainty, Ruling.REFUTED, reason)
     if all(constrained < 0.5 * free for constrained, free in errors.values()):
         return Finding(value, uncertainty, Ruling.HOLDS)
@@ -347,8 +365,8 @@ CLAIMS = (
         section="3.2, Eq. 12",
         claim="The distance-constraint variant keeps the same approximate invariant as Algorithm 1.",
         test=(
-            "Largest |d_Γ(c)−ρ| of rbo-distance on sin at ρ = 0.5 and 3, exact and SGD projection, and how it "
-            "falls with η = 0.1, 0.05, 0.02"
+            "Largest |d_Γ(c)−ρ| of rbo-distance on sin at ρ = 0.5 and 3, exact and SGD projection, and how "
+            "it falls with η = 0.1, 0.05, 0.02"
         ),
         measure=measure_constraint,
         judge=judge_constraint,
@@ -358,8 +376,8 @@ CLAIMS = (
         section="3.2, Eq. 11",
         claim="The step δ̃ breaks the invariant, and taking out its part along u = ∇d_Γ(c) mends that.",
         test=(
-            "Largest |cos(u, δ̃)| of rbo-distance at exact footpoints on sin, ρ = 0.5 and 3; control: the same "
-            "without Eq. 11"
+            "Largest |cos(u, δ̃)| of rbo-distance at exact footpoints on sin, ρ = 0.5 and 3; control: the "
+            "same without Eq. 11"
         ),
         measure=measure_subtraction,
         judge=judge_subtraction,
