@@ -12,7 +12,16 @@ from typing import NamedTuple
 import pandas as pd
 
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
-from rbobench.paper.claims import cost, exploration, invariant, ironing, limits, reachability, wrinkles
+from rbobench.paper.claims import (
+    cost,
+    exploration,
+    invariant,
+    ironing,
+    limits,
+    reachability,
+    unseen,
+    wrinkles,
+)
 
 COLUMNS = ("section", "claim", "test", "value", "uncertainty", "verdict")
 
@@ -20,6 +29,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
         (
             *ironing.CLAIMS,
+            *unseen.CLAIMS,
             *reachability.CLAIMS,
             *invariant.CLAIMS,
             *limits.CLAIMS,

@@ -357,7 +357,10 @@ def step(
     optimizer.step(closure)
 
 
-ONE_POINT = r"^projection 'exact' moves one point: a single parameter of shape \(\*batch, dimension\) with dimension \d"
+ONE_POINT = (
+    r"^projection 'exact' moves one point: a single parameter of shape \(\*batch, dimension\) with "
+    r"dimension \d"
+)
 BAD_STEPS: list[tuple[str, Landscape | None, tuple[int, ...], dict[str, Any], str]] = [
     (
         "no landscape",

@@ -176,6 +176,7 @@ def judge_algorithm(numbers: Numbers) -> Finding:
     sgd = numbers["center, sgd, above"]
     exact = numbers["center, exact, above"]
     small = _SMALL * numbers["radius above"]
+    small_below = _SMALL * numbers["radius below"]
     vanishes = exact <= small and (coarse <= _NEGLIGIBLE or numbers["order of the center, two sines"] > 0.5)
     value = (
         f"|d−ρ| of c on sin: ≤ {below:.1g} at ρ = {numbers['radius below']:g}; at ρ = "
@@ -184,9 +185,9 @@ def judge_algorithm(numbers: Numbers) -> Finding:
     )
     uncertainty = (
         f"4 to 6 starts, η = 0.02 to 0.1 on sin, {_FINE_RATES[0]:g} and {_FINE_RATES[1]:g} on two sines; "
-        "distances to 1e-12"
+        "below the critical radius it holds of every p + ρν, whoever put it there"
     )
-    if below > small:
+    if below > small_below:
         return Finding(value, uncertainty, Ruling.REFUTED, "sin θ below its critical radius")
     if vanishes and sgd <= small:
         return Finding(value, uncertainty, Ruling.HOLDS)
