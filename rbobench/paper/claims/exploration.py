@@ -315,7 +315,7 @@ def judge_global_basin(numbers: Numbers) -> Finding:
     )
     sgd = "SGD, η = 0.02"
     uncertainty = (
-        f"one draw of wells, {count:.0f} starts a radius; they end "
+        f"σ, wells and starts are ours, {count:.0f} starts a radius; they end "
         f"{medians('distance from the origin at the end')} from the bowl's center; {sgd}: "
         f"{count * numbers[f'passes through the basin, {sgd}']:.0f} of {count:.0f} pass, "
         f"loss {numbers[f'median last loss, {sgd}']:.2g}"
@@ -325,7 +325,10 @@ def judge_global_basin(numbers: Numbers) -> Finding:
     if passed >= 0.5 * total:
         reason = f"passing through counts: {passed:.0f} of {total:.0f} do, {ended:.0f} are there at the end"
         return Finding(value, uncertainty, Ruling.HOLDS_WHEN, reason)
-    reason = f"{passed:.0f} of {total:.0f} ever enter the global basin, {ended:.0f} are in it at the end"
+    reason = f"of {total:.0f} balls {passed:.0f} enter the basin of the deepest well, {ended:.0f} end there"
+    middle = max(numbers[f"median distance from the origin at the end, ρ = {radius:g}"] for radius in LARGE)
+    if middle < 1.5:
+        reason += "; all go down the bowl"
     return Finding(value, uncertainty, Ruling.NOT_REPRODUCED, reason)
 
 
@@ -386,7 +389,7 @@ def judge_chaos(numbers: Numbers) -> Finding:
     )
     rates = ", ".join(f"{numbers[f'median exponent, SGD, η = {rate:g}']:+.2f}" for rate in _RATES)
     uncertainty = (
-        f"finite time, {_CHAOS_STEPS} steps; at ρ ≥ 4 at least {100 * min(parts):.0f} % of the starts part; "
+        f"finite time, {_CHAOS_STEPS} steps; at ρ ≥ 4 {100 * min(parts):.0f} % of the starts part or more; "
         f"SGD at η = {_listed(_RATES)}: {rates}"
     )
     calm = [radius for radius in LARGE if large[radius] <= 0.0]
@@ -400,7 +403,7 @@ def judge_chaos(numbers: Numbers) -> Finding:
     if wild:
         return Finding(value, uncertainty, Ruling.HOLDS, f"but so is {', '.join(wild)}")
     if min(numbers[f"median exponent, SGD, η = {rate:g}"] for rate in _RATES) > 0.0:
-        return Finding(value, uncertainty, Ruling.HOLDS, f"SGD is chaotic too from η = {_RATES[0]:g} on")
+        return Finding(value, uncertainty, Ruling.HOLDS, f"but so is SGD from η = {_RATES[0]:g} on")
     return Finding(value, uncertainty, Ruling.HOLDS)
 
 
@@ -497,7 +500,7 @@ def judge_schedule(numbers: Numbers) -> Finding:
             value,
             uncertainty,
             Ruling.HOLDS,
-            f"{control} cannot be told apart, on 1/{_COST} of the gradients",
+            f"but {control} ends as low as can be told, on 1/{_COST} of the gradients",
         )
     worse = [rival for rival in constants if numbers[f"switch − {rival}, low"] > 0.0]
     if worse:

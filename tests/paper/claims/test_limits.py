@@ -64,20 +64,21 @@ def ruling(name: str, changes: dict[str, float]) -> Ruling:
         ("zero-radius-projected", {}, Ruling.HOLDS_WHEN),
         ("zero-radius-projected", {"rate": 1.0}, Ruling.HOLDS),
         ("zero-radius-projected", {"error": 0.1}, Ruling.REFUTED),
-        ("below-the-critical-radius", {}, Ruling.REFUTED),
-        ("below-the-critical-radius", {"settled": 1.0}, Ruling.HOLDS_WHEN),
-        ("below-the-critical-radius", {"settled": 1.0, "gap": 1e-6}, Ruling.HOLDS),
-        ("below-the-critical-radius", {"settled": 1.0, "same valley": 0.5}, Ruling.REFUTED),
         ("loss-units", {}, Ruling.HOLDS_WHEN),
         ("loss-units", {"ρ": 0.0}, Ruling.HOLDS),
         ("loss-units", {"(8 f": 1e-3}, Ruling.REFUTED),
         ("loss-units", {"ρ = 3, η / 10, λ / 10": 0.1}, Ruling.REFUTED),
-        ("sharp-minima", {}, Ruling.HOLDS),
-        ("sharp-minima", {"ball, η = 0.5, ρ = 1": 4.0}, Ruling.REFUTED),
-        ("sharp-minima", {"ball, η = 0.5, ρ = 1": 0.9}, Ruling.HOLDS_WHEN),
-        ("sharp-minima-projected", {}, Ruling.HOLDS_WHEN),
-        ("sharp-minima-projected", {"ball": 1e-3}, Ruling.HOLDS),
-        ("sharp-minima-projected", {"ball": 1e5}, Ruling.REFUTED),
+        ("sharp-minima", {}, Ruling.REFUTED),
+        ("sharp-minima", {"sharp": 0.0}, Ruling.HOLDS),
+        ("sharp-minima", {"sharp": 6.0, "sharp, ρ = 1": 0.0}, Ruling.HOLDS_WHEN),
+        ("sharp-minima", {"sharp": 6.0}, Ruling.REFUTED),
+        ("edge-of-stability", {}, Ruling.HOLDS),
+        ("edge-of-stability", {"ball, η = 0.5, ρ = 1": 4.0}, Ruling.REFUTED),
+        ("edge-of-stability", {"ball, η = 0.5, ρ = 1": 0.9}, Ruling.REFUTED),
+        ("edge-of-stability-projected", {}, Ruling.HOLDS),
+        ("edge-of-stability-projected", {"ball": 1e-3}, Ruling.HOLDS),
+        ("edge-of-stability-projected", {"ball, η 0.01, ρ 5": 1e5}, Ruling.HOLDS_WHEN),
+        ("edge-of-stability-projected", {"ball": 1e5}, Ruling.REFUTED),
         ("projection-as-descent", {}, Ruling.REFUTED),
         ("projection-as-descent", {"lowest cosine": 0.99}, Ruling.HOLDS),
         ("projection-as-descent", {"lowest cosine, ρ = 1, γ = 0.001": 0.99}, Ruling.HOLDS_WHEN),
@@ -96,21 +97,33 @@ def test_numbers_are_finite(name: str) -> None:
 
 
 def test_reasons_name_what_refutes() -> None:
-    finding = CLAIMS["sharp-minima"].judge({**measured("sharp-minima"), "ball, η = 0.5, ρ = 1": 4.321})
+    finding = CLAIMS["edge-of-stability"].judge(
+        {**measured("edge-of-stability"), "ball, η = 0.5, ρ = 1": 4.321}
+    )
     assert "4.32" in finding.reason
-    finding = CLAIMS["below-the-critical-radius"].judge(measured("below-the-critical-radius"))
-    assert "ρ = 0.9, η = 0.5" in finding.reason
+    rate = dict(measured("zero-radius-projected"))
+    assert "flat within a step: on Eq. 14" in CLAIMS["zero-radius-projected"].judge(rate).reason
+    rate["gap to descent at the effective rate, Eq. 14"] = 0.0
+    assert "within a step" not in CLAIMS["zero-radius-projected"].judge(rate).reason
 
 
 def test_rivals_are_named_where_they_do_as_well() -> None:
-    numbers = dict(measured("sharp-minima"))
-    assert "η + 2ρ" in CLAIMS["sharp-minima"].judge(numbers).reason
+    numbers = dict(measured("edge-of-stability"))
+    assert "η + 2ρ" in CLAIMS["edge-of-stability"].judge(numbers).reason
     numbers |= {name: 99.0 for name in numbers if name.startswith("descent at η + 2ρ")}
-    assert "η + 2ρ" not in CLAIMS["sharp-minima"].judge(numbers).reason
+    assert "η + 2ρ" not in CLAIMS["edge-of-stability"].judge(numbers).reason
+    projected = dict(measured("edge-of-stability-projected"))
+    judge = CLAIMS["edge-of-stability-projected"].judge
+    assert "η 1, ρ 1, γ 0.001, P 100" in judge(projected).reason
+    assert judge(projected | {n: 1e-3 for n in projected if n.startswith("ball, η 1,")}).reason == ""
+    valleys = {**measured("sharp-minima"), **{n: 0.0 for n in measured("sharp-minima") if "sharp, ρ" in n}}
+    assert CLAIMS["sharp-minima"].judge(valleys).reason == ""
+    valleys |= {name: 0.0 for name in valleys if name.startswith("sharp")}
+    assert "so does" in CLAIMS["sharp-minima"].judge(valleys).reason
     small = {"lowest cosine, ρ = 1, γ = 0.001": 0.99}
-    assert "single gradient" in CLAIMS["projection-as-descent"].judge(DIGITS | small).reason
+    assert "one gradient" in CLAIMS["projection-as-descent"].judge(DIGITS | small).reason
     off = {name: 0.1 for name in DIGITS if "one gradient" in name}
-    assert "single gradient" not in CLAIMS["projection-as-descent"].judge(DIGITS | small | off).reason
+    assert "one gradient" not in CLAIMS["projection-as-descent"].judge(DIGITS | small | off).reason
 
 
 def test_zero_radius_on_sine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +164,7 @@ def test_units_by_hand() -> None:
 
 
 def test_edge_of_the_exact_ball() -> None:
-    numbers = measured("sharp-minima")
+    numbers = measured("edge-of-stability")
     for lr, radius in limits._BALLS:
         name = f"η = {lr:g}, ρ = {radius:g}"
         assert numbers[f"ball, {name}"] == pytest.approx(2.0 / (lr + 2.0 * radius), rel=1e-3)
@@ -159,8 +172,26 @@ def test_edge_of_the_exact_ball() -> None:
         assert numbers[f"descent at η + 2ρ, {name}"] == pytest.approx(2.0 / (lr + 2.0 * radius), rel=1e-3)
 
 
+def test_balls_over_two_valleys() -> None:
+    numbers = measured("sharp-minima")
+    # The slope of 0.3 tips a ball of radius 1 out of what is narrower than about 0.3, however deep.
+    for curvature in limits._SHARP:
+        assert numbers[f"flatter, ρ = 1, depth 0.3, κ = {curvature:g}"] >= 5.0
+        assert numbers[f"sharp, ρ = 1, width 0.2, κ = {curvature:g}"] >= 3.0
+        assert numbers[f"sharp, ρ = 0.1, width 0.2, κ = {curvature:g}"] == 6.0
+        assert numbers[f"sharp, descent at η + 2ρ, width 0.2, κ = {curvature:g}"] == 0.0
+    assert numbers["flatter, descent at η, depth 0.3, κ = 20"] == 0.0
+
+
+@pytest.mark.parametrize("size", limits._SIZES)
+def test_curvature_of_the_sharp_well(size: str) -> None:
+    depth, width = limits._SIZES[size](80.0)
+    at_well = torch.tensor([[limits._PLACE]], dtype=torch.float64)
+    assert limits.two_valleys(depth, width).hessian(at_well).item() == pytest.approx(80.2)
+
+
 def test_edge_of_the_projected_ball() -> None:
-    numbers = measured("sharp-minima-projected")
+    numbers = measured("edge-of-stability-projected")
     for settings in limits._EVALUATED:
         assert numbers[f"ball, {settings}"] == pytest.approx(numbers[f"predicted, {settings}"], rel=1e-3)
         null = 2.0 / limits.effective_rate(settings, 0.0)
