@@ -19,6 +19,7 @@ from rbobench.paper.claims import (
     ironing,
     limits,
     reachability,
+    strong_ironing,
     unseen,
     wrinkles,
 )
@@ -29,6 +30,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
         (
             *ironing.CLAIMS,
+            *strong_ironing.CLAIMS,
             *unseen.CLAIMS,
             *reachability.CLAIMS,
             *invariant.CLAIMS,

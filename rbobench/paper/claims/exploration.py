@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from rbobench.analysis.statistics import paired_t
@@ -115,6 +116,12 @@ def measure_escape() -> Numbers:
     return numbers
 
 
+def _interval(share: float, count: float) -> tuple[float, float]:
+    """The exact two-sided 95 % interval of a share of `count` starts."""
+    interval = binomtest(round(share * count), round(count)).proportion_ci(confidence_level=0.95)
+    return float(interval.low), float(interval.high)
+
+
 def judge_escape(numbers: Numbers) -> Finding:
     """Whether small radii are trapped and large ones escape, from the paper's starts and from others."""
     count, elsewhere = numbers["starts"], numbers["starts elsewhere"]
@@ -134,7 +141,8 @@ def judge_escape(numbers: Numbers) -> Finding:
     if trapped[loose] > 0.1:
         reason = f"{count * trapped[loose]:.0f} of {count:.0f} at {loose}, which escape"
         return Finding(value, uncertainty, Ruling.REFUTED, reason)
-    held = [radius for radius in LARGE if free[radius] < 0.5]
+    # A radius frees the ball where more than half of all starts would escape, at 95 % (Clopper-Pearson).
+    held = [radius for radius in LARGE if _interval(free[radius], count)[0] <= 0.5]
     beyond = [radius for radius in LARGE if not held or radius > max(held)]
     if not beyond:
         reason = f"even at ρ = {LARGE[-1]:g} only {count * free[LARGE[-1]]:.0f} of {count:.0f} escape"
@@ -142,6 +150,8 @@ def judge_escape(numbers: Numbers) -> Finding:
     conditions = []
     if held:
         escape = f"at ρ = {max(held):g} {count * free[max(held)]:.0f} of {count:.0f} escape"
+        if _interval(free[max(held)], count)[1] > 0.5:
+            escape += ", undecided at 95 %"
         conditions.append(f"ρ ≥ {beyond[0]:g} is large ({escape})")
     wider = [
         (radius, elsewhere * numbers[f"escaped elsewhere, {_named(radius)}"])
@@ -326,9 +336,6 @@ def judge_global_basin(numbers: Numbers) -> Finding:
         reason = f"passing through counts: {passed:.0f} of {total:.0f} do, {ended:.0f} are there at the end"
         return Finding(value, uncertainty, Ruling.HOLDS_WHEN, reason)
     reason = f"of {total:.0f} balls {passed:.0f} enter the basin of the deepest well, {ended:.0f} end there"
-    middle = max(numbers[f"median distance from the origin at the end, ρ = {radius:g}"] for radius in LARGE)
-    if middle < 1.5:
-        reason += "; all go down the bowl"
     return Finding(value, uncertainty, Ruling.NOT_REPRODUCED, reason)
 
 
