@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rbobench.errors import UsageError
 from rbobench.optim.footpoint import Decay, decay_difference, take_gradients
-from rbobench.optim.projection.exact import move_to_footpoint
+from rbobench.optim.projection.exact import project_exactly
 from rbobench.optim.rolling_ball import RBO
 from rbobench.optim.tensors import (
     Closure,
@@ -109,35 +109,40 @@ class CenterProblem:
         self.parameters = parameters
         self.start = torch._foreach_clone(self.parameters)
         self.closure = closure
-        self.center = center
-        self.value = value
+        self.loss_scale = center.loss_scale
         self.domain = domain
+        self.batch_dims = center.batch_dims
+        self._center = center
+        self._value = value
         self._start_gradients: list[Tensor] | None = gradients
         self._decays = decays
+
+    def center(self) -> tuple[list[Tensor], Tensor]:
+        """The center (a, b): one tensor for each parameter, and the batch's shape."""
+        a = list(torch._foreach_add(self.start, self._center.offset))
+        return a, self.loss_scale * self._value + self._center.height
 
     def pull(self) -> list[Tensor]:
         """Evaluate once at the present θ: what the center adds to (θ_t−θ); the solver may overwrite it.
 
         The first call must come at θ_t, and costs no evaluation.
         """
-        scale, height = self.center.loss_scale, self.center.height
+        scale, height = self.loss_scale, self._center.height
         if self._start_gradients is not None:
             gradients, self._start_gradients = self._start_gradients, None
         else:
             value = evaluate(self.closure)
             gradients = take_gradients(self.parameters, self._decays)
-            height = height - scale * (value - self.value + self.decay_difference())
+            height = height - scale * (value - self._value + self.decay_difference())
         # A product, then a sum: fused, two terms that cancel would leave their rounding.
         coefficient = scale * height
-        torch._foreach_mul_(
-            gradients, [spread(coefficient, each, self.center.batch_dims) for each in gradients]
-        )
-        torch._foreach_add_(gradients, self.center.offset)
+        torch._foreach_mul_(gradients, [spread(coefficient, each, self.batch_dims) for each in gradients])
+        torch._foreach_add_(gradients, self._center.offset)
         return gradients
 
     def decay_difference(self) -> Tensor | float:
         """What weight decay adds to f at the present θ, less what it adds at θ_t."""
-        return decay_difference(self.parameters, self.start, self._decays, self.center.batch_dims)
+        return decay_difference(self.parameters, self.start, self._decays, self.batch_dims)
 
 
 class CenterProjection(Protocol):
@@ -163,31 +168,8 @@ def project_center_by_sgd(problem: CenterProblem, *, steps: int, lr: float) -> N
         del pull  # it must be free before the next evaluation
 
 
-def project_center_exactly(problem: CenterProblem, *, steps: int, lr: float) -> None:
-    """Move the parameters to the center's footpoint; see `rbobench.optim.projection.exact`.
-
-    Args:
-        problem: The footpoint problem; its closure must have a `landscape`.
-        steps: Not used: no evaluation of the closure is needed.
-        lr: Not used.
-
-    Raises:
-        UsageError: As `project_exactly`.
-    """
-    center = problem.center
-    move_to_footpoint(
-        problem.parameters,
-        problem.closure,
-        torch._foreach_add(problem.start, center.offset),
-        center.loss_scale * problem.value + center.height,
-        loss_scale=center.loss_scale,
-        domain=problem.domain,
-        batch_dims=center.batch_dims,
-    )
-
-
 CENTER_PROJECTIONS: dict[str, CenterProjection] = {
-    "exact": project_center_exactly,
+    "exact": project_exactly,
     "sgd": project_center_by_sgd,
 }
 

@@ -7,22 +7,41 @@ evaluations, waits for the host, and exists in one and two dimensions alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rbobench.errors import UsageError
-from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.tensors import Closure
 
-if TYPE_CHECKING:
-    from rbobench.geometry.landscape import Domain
+
+class Centered(Protocol):
+    """A footpoint problem that can say where its center is.
+
+    Attributes:
+        parameters: θ, one tensor, of shape `(*batch, d)`.
+        closure: Has f as its `landscape`.
+        loss_scale: λ.
+        domain: The box to search; `None` is the landscape's own.
+        batch_dims: How many leading dimensions number the problems.
+    """
+
+    parameters: list[Tensor]
+    closure: Closure
+    loss_scale: float
+    domain: tuple[float, float] | None
+    batch_dims: int
+
+    def center(self) -> tuple[list[Tensor], Tensor]:
+        """The center (a, b), b in units of λf: one tensor for each parameter, and the batch's shape."""
+        ...
 
 
-def project_exactly(problem: FootpointProblem, *, steps: int, lr: float) -> None:
+def project_exactly(problem: Centered, *, steps: int, lr: float) -> None:
     """Move the parameters to the footpoint of the ball's center (Eq. 8), found by search of the whole graph.
+
+    In a batch, a problem whose footpoint may lie outside the box becomes NaN, as one that diverged.
 
     Args:
         problem: The footpoint problem; its closure must have a `landscape`.
@@ -31,68 +50,32 @@ def project_exactly(problem: FootpointProblem, *, steps: int, lr: float) -> None
 
     Raises:
         UsageError: If there is no landscape of one or two parameters with a bounded domain, or the footpoint
-            may lie outside the domain.
-    """
-    a, b = problem.center()
-    move_to_footpoint(
-        problem.parameters,
-        problem.closure,
-        a,
-        b,
-        loss_scale=problem.loss_scale,
-        domain=problem.domain,
-        batch_dims=problem.batch_dims,
-    )
-
-
-def move_to_footpoint(
-    parameters: Sequence[Tensor],
-    closure: Closure,
-    a: Sequence[Tensor],
-    b: Tensor,
-    *,
-    loss_scale: float,
-    domain: Domain | None,
-    batch_dims: int,
-) -> None:
-    """Move `parameters` to the footpoint of (a, b) on the graph of λf.
-
-    Args:
-        parameters: θ: one tensor, of shape `(*batch, d)`.
-        closure: Has f as its `landscape`.
-        a: The center's parameters, one tensor for each of `parameters`.
-        b: The center's height, of the batch's shape.
-        loss_scale: λ.
-        domain: The box to search; `None` is the landscape's own.
-        batch_dims: How many leading dimensions number the problems. In a batch, a problem whose footpoint may
-            lie outside the box becomes NaN, as one that diverged.
-
-    Raises:
-        UsageError: As `project_exactly`.
+            of a single problem may lie outside the domain.
     """
     import numpy as np  # and SciPy: of no use to any other projection
 
     from rbobench.geometry.footpoint import footpoint
     from rbobench.geometry.graph import graph_of
 
-    landscape = getattr(closure, "landscape", None)
+    landscape = getattr(problem.closure, "landscape", None)
     if landscape is None:
         raise UsageError(
             "projection 'exact' searches the whole of f: its closure must be on a landscape, such as "
             "rbobench.LandscapeClosure(landscape, point)"
         )
-    shapes = [tuple(parameter.shape) for parameter in parameters]
-    if len(shapes) != 1 or shapes[0][batch_dims:] != (landscape.dimension,):
+    shapes = [tuple(parameter.shape) for parameter in problem.parameters]
+    if len(shapes) != 1 or shapes[0][problem.batch_dims :] != (landscape.dimension,):
         raise UsageError(
             "projection 'exact' moves one point: a single parameter of shape (*batch, dimension) with "
             f"dimension {landscape.dimension}, not {', '.join(map(str, shapes))}"
         )
-    graph = graph_of(landscape, None if domain is None else tuple(domain), scale=loss_scale)
-    (point,), (position,) = parameters, a
+    domain = None if problem.domain is None else tuple(problem.domain)
+    graph = graph_of(landscape, domain, scale=problem.loss_scale)
+    (point,), ((position,), b) = problem.parameters, problem.center()
     centers = torch.cat([position, b.unsqueeze(-1)], dim=-1).to("cpu", torch.float64)
     found = footpoint(graph, centers.reshape(-1, graph.dimension + 1).numpy())
     # A center that is not finite has diverged; one beyond the edge was given too narrow a box.
-    if batch_dims == 0 and math.isfinite(found.distances[0]) and not found.certain[0]:
+    if problem.batch_dims == 0 and math.isfinite(found.distances[0]) and not found.certain[0]:
         raise UsageError(
             f"the ball's center at {position.tolist()} is {found.distances[0]:.6g} from the graph, and "
             f"nearer to the edge of the search domain ({graph.low:g}, {graph.high:g}); "
