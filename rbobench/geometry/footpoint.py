@@ -89,14 +89,8 @@ def _starts(graph: Graph, centers: Array) -> tuple[Array, Array]:
 
 def _local_minima(graph: Graph, center: Array, nearest: float) -> Array:
     """Samples nearer than their neighbors, in the box around `center` that holds its footpoint."""
-    margin = nearest + graph.spacing
-    first = np.searchsorted(graph.axis, center[:-1] - margin)
-    past = np.searchsorted(graph.axis, center[:-1] + margin, side="right")
-    window = tuple(slice(begin, end) for begin, end in zip(first, past, strict=True))
-    squared = np.square(graph.values.reshape(graph.shape)[window] - center[-1])
-    for axis, part in enumerate(window):
-        along = np.square(graph.axis[part] - center[axis])
-        squared += along.reshape([-1 if axis == other else 1 for other in range(graph.dimension)])
+    window, along = graph.around(center[:-1], nearest + graph.spacing)
+    squared = along + np.square(graph.values.reshape(graph.shape)[window] - center[-1])
     kept = squared <= np.square(nearest + graph.covering.reshape(graph.shape)[window])
     for shift in np.ndindex((3,) * graph.dimension):
         here = tuple(
@@ -107,7 +101,7 @@ def _local_minima(graph: Graph, center: Array, nearest: float) -> Array:
         )
         kept[here] &= squared[here] <= squared[there]
     where = np.nonzero(kept)
-    return np.stack([graph.axis[begin + index] for begin, index in zip(first, where, strict=True)], axis=-1)
+    return np.stack([graph.axis[part][index] for part, index in zip(window, where, strict=True)], axis=-1)
 
 
 def _collect(

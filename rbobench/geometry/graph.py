@@ -73,8 +73,7 @@ class Graph:
         self.axis = np.linspace(low, high, count)
         self.spacing = float(self.axis[1] - self.axis[0])
         self.shape = (count,) * dimension
-        grid = np.meshgrid(*[self.axis] * dimension, indexing="ij")
-        self.points = np.stack([axis.ravel() for axis in grid], axis=-1)
+        self.points = grid_points(self.axis, dimension)
         self.values, self.gradients = self.evaluate(self.points)
         if self.values.shape != self.points.shape[:1]:
             raise UsageError(
@@ -97,6 +96,26 @@ class Graph:
     def hessian(self, points: ArrayLike) -> Array:
         """∇²f at `points` of shape `(m, d)`, of shape `(m, d, d)`."""
         return torch.cat([self.landscape.hessian(part) for part in _tensors(points)]).numpy()
+
+    def around(self, position: Array, reach: float) -> tuple[tuple[slice, ...], Array]:
+        """The part of the grid that is within `reach` of a position in every coordinate.
+
+        Args:
+            position: Parameters θ, of shape `(d,)`.
+            reach: In units of parameters.
+
+        Returns:
+            The part, as slices of an array of the grid's shape, and ‖q−θ‖² at each of its points q.
+        """
+        first = np.searchsorted(self.axis, position - reach)
+        past = np.searchsorted(self.axis, position + reach, side="right")
+        window = tuple(slice(begin, end) for begin, end in zip(first, past, strict=True))
+        along = np.meshgrid(
+            *(np.square(self.axis[part] - place) for part, place in zip(window, position, strict=True)),
+            indexing="ij",
+            sparse=True,
+        )
+        return window, functools.reduce(np.add, along)
 
     def contains(self, points: Array, margin: Array | float = 0.0) -> Array:
         """Which of `points` of shape `(m, d)` lie in the box, and `margin` away from its edge."""
@@ -123,6 +142,21 @@ class Graph:
 def graph_of(landscape: Landscape, domain: Domain | None = None, *, scale: float = 1.0) -> Graph:
     """The `Graph` of scale · f, kept for the next call with the same arguments: sampling is what costs."""
     return Graph(landscape if scale == 1.0 else Scaled(landscape, scale), domain)
+
+
+def grid_points(axis: Array, dimension: int) -> Array:
+    """Every point of the grid with `axis` along each dimension, of shape `(n ** dimension, dimension)`."""
+    grid = np.meshgrid(*[axis] * dimension, indexing="ij")
+    return np.stack([coordinate.ravel() for coordinate in grid], axis=-1)
+
+
+def ball_centers(graph: Graph, points: Array, radius: float) -> Array:
+    """Centers p + ρν (Eq. 6) of balls that touch Γ at points of shape `(m, d)`, of shape `(m, d + 1)`.
+
+    A negative radius is a ball below Γ.
+    """
+    values, gradients = graph.evaluate(points)
+    return np.column_stack([points, values]) + radius * normals(gradients)
 
 
 def normals(gradients: Array) -> Array:

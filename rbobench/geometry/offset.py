@@ -10,7 +10,7 @@ from scipy.ndimage import grey_dilation
 
 from rbobench.errors import UsageError
 from rbobench.geometry.footpoint import footpoint
-from rbobench.geometry.graph import Array, Graph, as_points, positive_radius
+from rbobench.geometry.graph import Array, Graph, as_points, grid_points, positive_radius
 from rbobench.geometry.landscape import Domain
 
 _MOST_LIFTS = 200
@@ -98,13 +98,8 @@ def offset_graph(graph: Graph, positions: ArrayLike, radius: float) -> OffsetGra
 
 def _resting_on_samples(graph: Graph, position: Array, radius: float) -> float:
     """The height of a ball's center over `position` that rests on samples; −∞ where there is none below."""
-    first = np.searchsorted(graph.axis, position - radius)
-    past = np.searchsorted(graph.axis, position + radius, side="right")
-    window = tuple(slice(begin, end) for begin, end in zip(first, past, strict=True))
-    squared = np.full(1, radius**2)
-    for axis, part in enumerate(window):
-        along = np.square(graph.axis[part] - position[axis])
-        squared = squared - along.reshape([-1 if axis == other else 1 for other in range(graph.dimension)])
+    window, along = graph.around(position, radius)
+    squared = radius**2 - along
     heights = graph.values.reshape(graph.shape)[window] + np.sqrt(np.maximum(squared, 0.0))
     return float(np.max(heights, where=squared >= 0.0, initial=-np.inf))
 
@@ -153,7 +148,7 @@ def ironing(graph: Graph, radius: float, between: Domain, *, positions: int = 20
     if positions < 2:
         raise UsageError(f"there must be at least 2 positions, not {positions}")
     axis = np.linspace(*between, positions)
-    places = np.stack([line.ravel() for line in np.meshgrid(*[axis] * graph.dimension)], axis=-1)
+    places = grid_points(axis, graph.dimension)
     values = offset_graph(graph, places, radius).values
     shape = (np.stack(list(np.ndindex((9,) * graph.dimension))) - 4.0) / 4.0
 

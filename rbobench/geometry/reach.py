@@ -9,7 +9,16 @@ from numpy.typing import ArrayLike
 
 from rbobench.geometry.curvature import principal_curvatures
 from rbobench.geometry.footpoint import distance
-from rbobench.geometry.graph import Array, Graph, as_points, normals, positive_radius
+from rbobench.geometry.graph import (
+    Array,
+    Graph,
+    as_points,
+    ball_centers,
+    grid_points,
+    normals,
+    positive_radius,
+)
+from rbobench.geometry.newton import minimize
 
 _ROUNDS = 24
 """Of zooming in by half: 2⁻²⁴ of a cell, whose square is below machine precision."""
@@ -107,10 +116,8 @@ def reachable(
     """
     radius = positive_radius(radius)
     points = as_points(points, graph.dimension)
-    values, gradients = graph.evaluate(points)
-    side = radius if above else -radius
-    centers = np.column_stack([points, values]) + side * normals(gradients)
-    return np.asarray(distance(graph, centers) >= radius * (1.0 - tolerance))
+    balls = ball_centers(graph, points, radius if above else -radius)
+    return np.asarray(distance(graph, balls) >= radius * (1.0 - tolerance))
 
 
 def critical_radii(graph: Graph, *, points: int = 2000) -> CriticalRadii:
@@ -122,7 +129,7 @@ def critical_radii(graph: Graph, *, points: int = 2000) -> CriticalRadii:
     """
     per_dimension = max(2, round(points ** (1.0 / graph.dimension)))
     axis = np.linspace(graph.low, graph.high, per_dimension)
-    grid = np.stack([line.ravel() for line in np.meshgrid(*[axis] * graph.dimension)], axis=-1)
+    grid = grid_points(axis, graph.dimension)
     shape = np.stack(list(np.ndindex((3,) * graph.dimension))) - 1.0
 
     def smallest(above: bool) -> float:
@@ -148,8 +155,6 @@ def critical_radii(graph: Graph, *, points: int = 2000) -> CriticalRadii:
 
 def _minimum(graph: Graph) -> Array:
     """Where f is lowest over the box."""
-    from rbobench.geometry.newton import minimize
-
     start = graph.points[graph.values.argmin()][None]
 
     def itself(points: Array, _: Array) -> tuple[Array, Array, Array]:

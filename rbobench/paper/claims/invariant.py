@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rbobench.geometry.footpoint import distance, footpoint
-from rbobench.geometry.graph import Array, Graph, graph_of, normals
+from rbobench.geometry.graph import Array, Graph, ball_centers, graph_of
 from rbobench.geometry.landscape import Domain, Formula, Landscape, LandscapeClosure
 from rbobench.geometry.reach import reachable
 from rbobench.optim.distance_constraint import DistanceConstraintRBO
@@ -134,10 +134,10 @@ def _errors_of_algorithm(
         domain=_DOMAIN,
     ).reshape(-1, 1)
     graph = graph_of(landscape, _DOMAIN)
-    values, gradients = graph.evaluate(visited)
-    centers = np.column_stack([visited, values]) + radius * normals(gradients)
-    candidates = centers - lr * np.column_stack([gradients, np.square(gradients)])
-    return _error(graph, centers, radius), _error(graph, candidates, radius)
+    _, gradients = graph.evaluate(visited)
+    balls = ball_centers(graph, visited, radius)
+    candidates = balls - lr * np.column_stack([gradients, np.square(gradients)])
+    return _error(graph, balls, radius), _error(graph, candidates, radius)
 
 
 def _error(graph: Graph, centers: Array, radius: float) -> float:
@@ -266,8 +266,7 @@ def judge_constraint(numbers: Numbers) -> Finding:
 def _unconstrained(radius: float, *, lr: float) -> Array:
     """Centers `(steps, m, 2)` on sin θ that move by δ̃ alone, with exact footpoints: Eq. 11 left out."""
     graph = graph_of(SINE, _DOMAIN)
-    values, gradients = graph.evaluate(_STARTS)
-    centers = np.column_stack([_STARTS, values]) + radius * normals(gradients)
+    centers = ball_centers(graph, _STARTS, radius)
     visited = []
     for step in range(round(_FLOW / lr)):
         # The first contact is the start, whatever is nearest to its center.

@@ -10,7 +10,7 @@ import numpy as np
 
 from rbobench.geometry.curvature import principal_curvatures
 from rbobench.geometry.footpoint import distance
-from rbobench.geometry.graph import Array, Graph, graph_of, normals
+from rbobench.geometry.graph import Array, Graph, ball_centers, graph_of
 from rbobench.geometry.landscape import Formula, Landscape
 from rbobench.geometry.reach import contact_radius, reachable
 from rbobench.paper import figure4
@@ -66,9 +66,7 @@ def _square(count: int) -> Array:
 
 def _depth(graph: Graph, points: Array, radius: float) -> Array:
     """How deep Γ enters the ball that lies on each point from above, in units of ρ; 0 if it does not."""
-    values, gradients = graph.evaluate(points)
-    centers = np.column_stack([points, values]) + radius * normals(gradients)
-    return 1.0 - distance(graph, centers) / radius
+    return 1.0 - distance(graph, ball_centers(graph, points, radius)) / radius
 
 
 # Lemma 1
