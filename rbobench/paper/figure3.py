@@ -6,6 +6,7 @@ which is unstable here, for the slope reaches 100; and by Algorithm 1 with exact
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from rbobench.analysis.style import WIDTH, paper_style
 from rbobench.errors import UsageError
 from rbobench.geometry.graph import Graph, graph_of
-from rbobench.geometry.landscape import Domain, LandscapeClosure
+from rbobench.geometry.landscape import Domain
 from rbobench.geometry.offset import offset_graph
 from rbobench.optim.rolling_ball import RBO
 from rbobench.paper.published import (
@@ -31,6 +32,7 @@ from rbobench.paper.published import (
     STEPS,
     published_trajectory,
 )
+from rbobench.paper.trajectories import trajectories
 from rbobench.tasks.landscapes import Eq13
 
 if TYPE_CHECKING:
@@ -126,9 +128,8 @@ def roll(
     Returns:
         θ of shape `(steps + 1, balls)`.
     """
-    point = torch.nn.Parameter(_tensor([START + nudge] * len(radii))[:, None])
-    ball = RBO(
-        [point],
+    make = functools.partial(
+        RBO,
         lr=_tensor(learning_rates),
         radius=_tensor(radii),
         projection=projection,
@@ -137,12 +138,8 @@ def roll(
         projection_domain=DOMAIN,
         batch_dims=1,
     )
-    closure = LandscapeClosure(Eq13(), point)
-    visited = [point.detach().clone()]
-    for _ in range(steps):
-        ball.step(closure)
-        visited.append(point.detach().clone())
-    return torch.stack(visited)[..., 0].numpy()
+    starts = _tensor([START + nudge] * len(radii))[:, None]
+    return trajectories(make, Eq13(), starts, steps)[..., 0].numpy()
 
 
 def centers(points: Array, radii: Sequence[float]) -> Array:

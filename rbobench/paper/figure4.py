@@ -7,6 +7,7 @@ only what the starts have in common is reproduced.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from rbobench.analysis.style import WIDTH, paper_style
 from rbobench.errors import UsageError
-from rbobench.geometry.landscape import Landscape, LandscapeClosure
+from rbobench.geometry.landscape import Landscape
 from rbobench.optim.rolling_ball import RBO
 from rbobench.optim.sgd import SGD
+from rbobench.paper.trajectories import trajectories
 from rbobench.tasks.landscapes import Eq14
 
 if TYPE_CHECKING:
@@ -101,23 +103,18 @@ def roll(landscape: Landscape, steps: int, projection_steps: int, radii: Sequenc
         Points of shape `(steps + 1, 10 + 10 · len(radii), 2)`.
     """
     first = torch.from_numpy(starts())
-    point, balls = first.clone(), first.repeat(len(radii), 1)
-    sgd = SGD([point], lr=LR, batch_dims=1)
-    rbo = RBO(
-        [balls],
+    sgd = functools.partial(SGD, lr=LR, batch_dims=1)
+    rbo = functools.partial(
+        RBO,
         lr=LR,
         radius=_radius_of_each(radii)[len(first) :],
         projection_steps=projection_steps,
         projection_lr=PROJECTION_LR,
         batch_dims=1,
     )
-    descend, roll_on = LandscapeClosure(landscape, point), LandscapeClosure(landscape, balls)
-    visited = [torch.cat([point, balls])]
-    for _ in range(steps):
-        sgd.step(descend)
-        rbo.step(roll_on)
-        visited.append(torch.cat([point, balls]))
-    return torch.stack(visited)
+    points = trajectories(sgd, landscape, first, steps)
+    balls = trajectories(rbo, landscape, first.repeat(len(radii), 1), steps)
+    return torch.cat([points, balls], dim=1)
 
 
 def _radius_of_each(radii: Sequence[float]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from rbobench.geometry.landscape import Formula, LandscapeClosure
 from rbobench.geometry.reach import reachable
 from rbobench.optim.rolling_ball import RBO
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
+from rbobench.paper.trajectories import trajectories
 from rbobench.tasks.landscapes import Sine
 
 EPOCHS = (10, 20, 40)
@@ -309,23 +311,17 @@ def _centers(
     starts: Array, radius: float, projection: str, steps: int = 1, projection_lr: float = 1.0
 ) -> Array:
     """Centers (Eq. 6) of shape `(moments, starts, 2)`."""
-    point = nn.Parameter(torch.from_numpy(starts.copy())[:, None])
-    ball = RBO(
-        [point],
-        _LR,
-        radius,
+    make = functools.partial(
+        RBO,
+        lr=_LR,
+        radius=radius,
         projection=projection,
         projection_steps=steps,
         projection_lr=projection_lr,
         projection_domain=_DOMAIN,
         batch_dims=1,
     )
-    closure = LandscapeClosure(Sine(), point)
-    visited = [starts]
-    for _ in range(MOMENTS[-1]):
-        ball.step(closure)
-        visited.append(point.detach().numpy()[:, 0].copy())
-    theta = np.stack(visited)
+    theta = trajectories(make, Sine(), torch.from_numpy(starts)[:, None], MOMENTS[-1])[..., 0].numpy()
     slope = np.cos(theta)
     rise = radius / np.hypot(1.0, slope)
     return np.stack([theta - rise * slope, np.sin(theta) + rise], axis=-1)

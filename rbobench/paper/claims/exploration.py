@@ -19,7 +19,7 @@ from rbobench.optim.schedule import Factor, constant, exponential, switch
 from rbobench.optim.sgd import SGD
 from rbobench.paper import figure4
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
-from rbobench.paper.claims.limits import trajectories
+from rbobench.paper.trajectories import trajectories
 from rbobench.tasks.landscapes import Eq14
 
 EQ14 = Eq14()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,6 +15,8 @@ from rbobench.geometry.reach import reachable
 from rbobench.optim.distance_constraint import DistanceConstraintRBO
 from rbobench.optim.rolling_ball import RBO
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
+from rbobench.paper.power_law import order
+from rbobench.paper.trajectories import trajectories
 from rbobench.tasks.landscapes import Sine
 
 SINE = Sine()
@@ -72,23 +76,17 @@ def contacts(
     Raises:
         RuntimeError: If a candidate's footpoint may lie outside the box: that ball was frozen, not at rest.
     """
-    points = nn.Parameter(torch.tensor(starts, dtype=torch.float64))
-    optimizer = RBO(
-        [points],
-        lr,
-        torch.from_numpy(radius) if isinstance(radius, np.ndarray) else radius,
+    make = functools.partial(
+        RBO,
+        lr=lr,
+        radius=torch.from_numpy(radius) if isinstance(radius, np.ndarray) else radius,
         projection=projection,
         projection_steps=projection_steps,
         projection_lr=projection_lr,
         projection_domain=domain,
         batch_dims=1,
     )
-    closure = LandscapeClosure(landscape, points)
-    visited = [points.detach().clone()]
-    for _ in range(steps):
-        optimizer.step(closure)
-        visited.append(points.detach().clone())
-    path = torch.stack(visited).numpy()
+    path = trajectories(make, landscape, torch.tensor(starts, dtype=torch.float64), steps).numpy()
     if projection == "exact" and not _held(graph_of(landscape, domain), path, radius, lr):
         raise RuntimeError(f"the box {domain} is too narrow for these balls on {landscape.name!r}")
     return path
@@ -110,14 +108,6 @@ def reachable_starts(graph: Graph, radius: float, candidates: Array, count: int)
     """Of `candidates` of shape `(m, d)`, `count` that a ball can touch from above, spread over them all."""
     touched = candidates[reachable(graph, candidates, radius)]
     return touched[np.linspace(0, len(touched) - 1, count).round().astype(int)]
-
-
-def order(rates: tuple[float, ...], errors: list[float]) -> float:
-    """The exponent k of errors ∝ ηᵏ, by least squares in logarithms; infinite where there are no errors."""
-    if max(errors) < _NEGLIGIBLE:
-        return float("inf")
-    logarithms = np.log(np.maximum(errors, 1e-16))
-    return float(np.polyfit(np.log(rates), logarithms, 1)[0])
 
 
 def _errors_of_algorithm(

@@ -17,6 +17,7 @@ from rbobench.geometry.offset import dilation, ironing, offset_graph
 from rbobench.geometry.reach import contact_radius, critical_radii
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
 from rbobench.paper.figure2 import INTERVAL
+from rbobench.paper.power_law import exponent
 from rbobench.tasks.landscapes import Eq13, Rastrigin, Sine
 
 
@@ -51,11 +52,6 @@ def offset(landscape: Landscape, positions: Array, radius: float, spacing: float
     """f_ρ at `positions` of shape `(m,)`, on a graph that holds every ball."""
     domain = (float(positions.min()) - radius, float(positions.max()) + radius)
     return offset_graph(Graph(landscape, domain, spacing), positions, radius).values
-
-
-def exponent(radii: Sequence[float] | Array, values: Sequence[float] | Array) -> float:
-    """The power p of the law c ρᵖ that fits best in logarithms."""
-    return float(np.polyfit(np.log(radii), np.log(values), 1)[0])
 
 
 def scatter(radii: Sequence[float] | Array, values: Sequence[float] | Array) -> float:

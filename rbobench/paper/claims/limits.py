@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +13,16 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp
 from torch import Tensor, nn
 
-from rbobench.geometry.landscape import Domain, Formula, Landscape, LandscapeClosure, Scaled
+from rbobench.geometry.landscape import Domain, Formula, Landscape, Scaled
 from rbobench.optim.controls import RepeatedSGD, rbo_null
 from rbobench.optim.rolling_ball import RBO
 from rbobench.optim.sgd import SGD
 from rbobench.paper import figure4
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
+from rbobench.paper.power_law import order
+from rbobench.paper.trajectories import Make, trajectories
 from rbobench.randomness import derived_seed, seeded_default_generators
 from rbobench.tasks.landscapes import Eq14, Sine
-
-Make = Callable[[list[Tensor]], Any]
-"""From the parameters to an optimizer of a batch of problems."""
 
 _ROUNDING = 1e-9
 """Of a distance or a rate: far above rounding, far below what is told apart here."""
@@ -41,45 +40,9 @@ class Settings(NamedTuple):
         return f"η {self.lr:g}, ρ {self.radius:g}, γ {self.projection_lr:g}, P {self.projection_steps}"
 
 
-def trajectories(
-    make: Make,
-    landscape: Landscape,
-    first: Tensor,
-    steps: int,
-    before_step: Callable[[Any, float], None] = lambda optimizer, fraction: None,
-) -> Tensor:
-    """Where an optimizer goes from each of `first`, of shape `(m, d)`, as one batch.
-
-    Args:
-        make: The optimizer, with `batch_dims=1`.
-        landscape: f.
-        first: The starts.
-        steps: How many.
-        before_step: Is given the optimizer and the fraction of the steps that are done.
-
-    Returns:
-        Points of shape `(steps + 1, m, d)`.
-    """
-    points = first.clone()
-    optimizer, closure = make([points]), LandscapeClosure(landscape, points)
-    visited = [first.clone()]
-    for step in range(steps):
-        before_step(optimizer, step / steps)
-        optimizer.step(closure)
-        visited.append(points.clone())
-    return torch.stack(visited)
-
-
 def gap(left: Tensor, right: Tensor) -> float:
     """The largest distance between trajectories at the same step."""
     return float((left - right).norm(dim=-1).max())
-
-
-def order(scales: Sequence[float], errors: Sequence[float]) -> float:
-    """The exponent k of errors ∝ scaleᵏ, by least squares in logarithms; infinite where all are rounding."""
-    if max(errors) < _ROUNDING:
-        return float("inf")
-    return float(np.polyfit(np.log(scales), np.log(np.maximum(errors, 1e-300)), 1)[0])
 
 
 def _sgd(lr: float) -> Make:

@@ -15,7 +15,8 @@ from rbobench.geometry.landscape import Formula, Landscape
 from rbobench.geometry.reach import contact_radius, reachable
 from rbobench.paper import figure4
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
-from rbobench.paper.claims.invariant import SINE, TWO_SINES, contacts, order, reachable_starts
+from rbobench.paper.claims.invariant import SINE, TWO_SINES, contacts, reachable_starts
+from rbobench.paper.power_law import order
 from rbobench.tasks.landscapes import Eq13, Eq14
 
 WRINKLED = Formula(

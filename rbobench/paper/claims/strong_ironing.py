@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rbobench.geometry.graph import Array, Graph
-from rbobench.geometry.landscape import Formula, Landscape, LandscapeClosure
+from rbobench.geometry.landscape import Formula, Landscape
 from rbobench.geometry.offset import offset_graph
 from rbobench.optim.rolling_ball import RBO
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
@@ -24,11 +25,12 @@ from rbobench.paper.claims.ironing import (
     SINE,
     WRINKLED_SINE,
     bump_gap,
-    exponent,
     line,
     offset,
     told,
 )
+from rbobench.paper.power_law import exponent
+from rbobench.paper.trajectories import trajectories
 
 # Proposition 3: strong ironing.
 
@@ -243,16 +245,14 @@ def roll(landscape: Landscape, starts: Array, radii: Sequence[float], *, same_ce
         else starts
         for radius in radii
     ]
-    points = nn.Parameter(torch.from_numpy(np.concatenate(contacts)[:, None]))
     balls = torch.tensor(np.repeat(radii, len(starts)))
-    optimizer = RBO([points], _LR, balls, projection="exact", projection_domain=_BOX, batch_dims=1)
-    closure = LandscapeClosure(landscape, points)
-    centers = []
-    for _ in range(_STEPS + 1):
-        slope = landscape.value_and_grad(points.detach())[1]
-        centers.append((points.detach() - balls[:, None] * slope / (1.0 + slope.square()).sqrt())[:, 0])
-        optimizer.step(closure)
-    return torch.stack(centers).numpy().reshape(_STEPS + 1, len(radii), len(starts))
+    make = functools.partial(
+        RBO, lr=_LR, radius=balls, projection="exact", projection_domain=_BOX, batch_dims=1
+    )
+    path = trajectories(make, landscape, torch.from_numpy(np.concatenate(contacts)[:, None]), _STEPS)
+    slope = landscape.value_and_grad(path)[1]
+    centers = path - balls[:, None] * slope / (1.0 + slope.square()).sqrt()
+    return centers.numpy().reshape(_STEPS + 1, len(radii), len(starts))
 
 
 def farthest_apart(pair: _Pair, *, same_center: bool) -> Array:

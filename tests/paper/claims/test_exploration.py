@@ -11,7 +11,7 @@ from torch import Tensor
 from rbobench.paper import figure4
 from rbobench.paper.claim import Numbers, Ruling
 from rbobench.paper.claims import exploration
-from rbobench.paper.claims.limits import trajectories
+from rbobench.paper.trajectories import trajectories
 
 CLAIMS = {claim.name: claim for claim in exploration.CLAIMS}
 LARGE = ("ρ = 4", "ρ = 5", "ρ = 6", "ρ = 8")

@@ -8,7 +8,7 @@ import pytest
 from rbobench.geometry.graph import Graph
 from rbobench.paper.claim import Numbers, Ruling
 from rbobench.paper.claims import invariant
-from rbobench.paper.claims.invariant import SINE, contacts, order, reachable_starts
+from rbobench.paper.claims.invariant import SINE, contacts, reachable_starts
 
 CLAIMS = {claim.name: claim for claim in invariant.CLAIMS}
 # Larger steps than the ledger's, and so fewer.
@@ -138,9 +138,3 @@ def test_reachable_starts() -> None:
     assert starts.shape == (4, 1)
     assert (np.abs(starts - 0.5 * np.pi) < 1.3).all()
     assert np.ptp(starts) > 0.5
-
-
-def test_order() -> None:
-    assert order((0.1, 0.01), [0.02, 0.0002]) == pytest.approx(2.0)
-    assert order((0.1, 0.01), [0.3, 0.3]) == pytest.approx(0.0)
-    assert order((0.1, 0.01), [1e-16, 0.0]) == float("inf")

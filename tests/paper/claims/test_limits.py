@@ -225,24 +225,6 @@ def test_digits_leave_the_global_random_state_alone() -> None:
     assert torch.equal(moved, one.displacement(make))
 
 
-def test_trajectories_are_those_of_the_optimizer() -> None:
-    first = torch.from_numpy(figure4.starts())[:3]
-    fractions = []
-    visited = limits.trajectories(
-        functools.partial(SGD, lr=0.003, batch_dims=1),
-        Eq14(),
-        first,
-        4,
-        lambda optimizer, fraction: fractions.append(fraction),
-    )
-    expected = first.clone()
-    for step in range(5):
-        torch.testing.assert_close(visited[step], expected, rtol=0.0, atol=1e-14)
-        expected = expected - 0.003 * Eq14().value_and_grad(expected)[1]
-    assert fractions == [0.0, 0.25, 0.5, 0.75]
-    torch.testing.assert_close(first, torch.from_numpy(figure4.starts())[:3])
-
-
 def test_exact_rescaling_needs_all_of_its_parts() -> None:
     first = torch.from_numpy(figure4.starts())[:2]
     there, without = (
@@ -271,12 +253,6 @@ def test_well_is_sharpest_at_its_minimum() -> None:
     curvature = limits.well(3.0).hessian(points)[:, 0, 0]
     assert curvature[0].item() == pytest.approx(3.0)
     assert (curvature[1:] < 3.0).all()
-
-
-def test_order() -> None:
-    scales = (0.1, 0.01, 0.001)
-    assert limits.order(scales, [3.0 * scale**2 for scale in scales]) == pytest.approx(2.0)
-    assert limits.order(scales, [0.0, 1e-16, 0.0]) == float("inf")
 
 
 @pytest.mark.slow
