@@ -5,7 +5,8 @@ from __future__ import annotations
 
 def register() -> None:
     """Register every baseline; named by the entry point of the group `rbobench.plugins`."""
-    from baselines import adamw, averaging, entropy_sgd, sam, sgd, timm
+    from baselines import adamw, averaging, entropy_sgd, one_gradient_sam, sam, sam_kin, sgd, smoothing, timm
 
-    for family in (sgd, adamw, sam, entropy_sgd, averaging, timm):
+    families = (sgd, adamw, sam, sam_kin, one_gradient_sam, smoothing, entropy_sgd, averaging, timm)
+    for family in families:
         family.register()

@@ -11,8 +11,8 @@ from timm.optim import Lookahead
 from torch import Tensor
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 
-from baselines.base_optimizer import BaseOptimizer, cost_of_base, named_base
 from rbobench import OptimizerInfo, register_optimizer
+from rbobench.optim.base_optimizer import BaseOptimizer, cost_of_base, named_base
 from rbobench.optim.tensors import Closure
 from rbobench.optim.wrapper import OptimizerWrapper
 

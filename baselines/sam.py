@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from baselines.base_optimizer import BaseOptimizer, base_info, named_base
+from baselines.perturbed_descent import TINY, PerturbedDescent, times
 from rbobench import OptimizerInfo, register_optimizer
-from rbobench.optim.groups import check_agreement, check_range
+from rbobench.optim.base_optimizer import BaseOptimizer, gradient_base
+from rbobench.optim.groups import check_range
 from rbobench.optim.perturbation import perturbed
-from rbobench.optim.sgd import SGD
-from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure, spread
-from rbobench.optim.wrapper import OptimizerWrapper
+from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
 
-_TINY = 1e-12
-"""Keeps a vanishing gradient from being divided by zero, as in the authors' code."""
 
-
-class SAM(OptimizerWrapper):
+class SAM(PerturbedDescent):
     """Descend by the gradient at w + ρg/‖g‖ instead of the one at w.
 
     The weights are restored by copy before the base optimizer steps. The norm is one over all parameters, or
@@ -31,77 +27,102 @@ class SAM(OptimizerWrapper):
     Args:
         params: Parameters or parameter groups.
         base_optimizer: Builds the optimizer that descends, on `params`.
-        rho: ρ, the radius of the ascent, at least 0; the groups must agree on it.
+        rho: ρ, the radius of the ascent, at least 0; a number, or a tensor with one for each problem. The
+            groups must agree on it.
         batch_dims: How many leading dimensions of every parameter number independent problems; needs
             `rbobench.optim.sgd.SGD` as base, with the same `batch_dims`.
+        **settings: Of the kin, written into the groups.
 
     Raises:
-        ValueError: If ρ is out of range, or the base takes no such batch of problems.
+        ValueError: If a value is out of range, or the base takes no such batch of problems.
     """
 
+    keeps_gradients: ClassVar[bool] = False
+    """Whether the gradients at w are still needed once the ascent is known."""
+
+    looks_around: ClassVar[bool] = True
+    """Whether the gradients at w serve the ascent alone, so that part of the batch may do for them."""
+
     def __init__(
-        self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.05, batch_dims: int = 0
+        self,
+        params: Any,
+        base_optimizer: BaseOptimizer,
+        rho: float | Tensor = 0.05,
+        batch_dims: int = 0,
+        **settings: Any,
     ) -> None:
-        check_range({"rho": rho}, "rho")
-        super().__init__(base_optimizer(params), {"rho": rho})
-        for group in self.param_groups:
-            check_range(group, "rho")
-        if batch_dims != 0 and not isinstance(self.base, SGD):
-            raise ValueError(f"batch_dims needs sgd as base optimizer, not {type(self.base).__name__}")
-        of_base = self.base.defaults.get("batch_dims", 0)
-        if of_base != batch_dims:
-            raise ValueError(f"batch_dims is {batch_dims}, but {of_base} in the base optimizer")
-        self._batch_dims = batch_dims
+        super().__init__(params, base_optimizer, {"rho": rho, **settings}, batch_dims)
 
     @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Any:
+    def step(self, closure: Closure | None = None, contact_closure: Closure | None = None) -> Any:
         """Take one step, of two evaluations.
 
         Args:
             closure: Clears the gradients, evaluates the loss, calls backward and returns the loss.
+            contact_closure: The same on a part of the same batch: the ascent then takes its gradient from it,
+                and only the descent from `closure`, which is called once. Of rbobench's `Objective` that call
+                is the one that moves BatchNorm statistics, so that they are those at w + e.
 
         Returns:
-            The loss at w, detached.
+            The loss at w, detached; with a contact closure the one at w + e, for the loss at w is then not
+            known on the whole batch.
 
         Raises:
             TypeError: If there is no closure.
-            ValueError: If ρ is out of range, or groups disagree on it.
+            ValueError: If a setting is out of range, groups disagree, or a contact closure is of no use.
         """
         closure = require_closure(self, closure)
-        rho = self.param_groups[0]["rho"]
-        for group in self.param_groups:
-            check_range(group, "rho")
-            check_agreement("SAM has one rho", ("rho",), self.param_groups[0], group)
-        loss = evaluate(closure)
+        if contact_closure is not None and not self.looks_around:
+            raise ValueError(
+                f"{type(self).__name__} descends by the gradient at w too; it takes no contact_closure"
+            )
+        settings = self._agreed()
+        loss = evaluate(closure if contact_closure is None else contact_closure)
         parameters = active(self.param_groups)
+        gradients = _taken(parameters)
         if parameters:
-            with perturbed(parameters, self._offsets(parameters, rho)), torch.enable_grad():
-                closure()
-        if self._batch_dims > 0:
-            assert isinstance(self.base, SGD)
-            self.base.step_batch(loss)
-        else:
-            self.base.step()
+            with perturbed(parameters, self._offsets(parameters, gradients, settings)):
+                if not self.keeps_gradients:
+                    gradients.clear()  # their memory is free while the closure evaluates
+                there = evaluate(closure)
+            if contact_closure is not None:
+                loss = there
+        self._descend(parameters, gradients, loss)
         return loss
 
-    def _offsets(self, parameters: Sequence[Tensor], rho: float) -> list[Tensor]:
+    def _offsets(
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], settings: Mapping[str, Any]
+    ) -> list[Tensor]:
         """The ascent e = ρT²g / ‖Tg‖, where T is 1 but for the adaptive kin."""
-        scales = self._scales(parameters)
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        scales, dims = self._scales(parameters), self._batch_dims
         scaled = [
             gradient if scale is None else scale * gradient
             for scale, gradient in zip(scales, gradients, strict=True)
         ]
-        dims = self._batch_dims
-        length = rho / (global_norm(scaled, dims) + _TINY)
+        length = self._length(global_norm(scaled, dims), settings)
         return [
-            (each if scale is None else scale * each) * spread(length, each, dims)
+            times(each if scale is None else scale * each, length, dims)
             for scale, each in zip(scales, scaled, strict=True)
         ]
 
     def _scales(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
         """T for each parameter; `None` for 1."""
         return [None] * len(parameters)
+
+    def _length(self, norm: Tensor, settings: Mapping[str, Any]) -> Tensor:
+        """What the gradient is multiplied by, from its norm."""
+        length: Tensor = settings["rho"] / (norm + TINY)
+        return length
+
+    def _descend(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], loss: Tensor) -> None:
+        """Move `parameters`, which hold the gradients at w + e.
+
+        Args:
+            parameters: Those that had a gradient at w.
+            gradients: Theirs at w, if `keeps_gradients`.
+            loss: Tells which problems of a batch have diverged.
+        """
+        self._base_step(loss)
 
 
 class ASAM(SAM):
@@ -157,29 +178,32 @@ class RandomSAM(SAM):
     """
 
     def __init__(self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.05, seed: int = 0) -> None:
-        super().__init__(params, base_optimizer, rho)
-        self._settings.update({"seed": seed, "random_steps": 0})
-        self._link()
+        super().__init__(params, base_optimizer, rho, seed=seed, random_steps=0)
 
-    def _offsets(self, parameters: Sequence[Tensor], rho: float) -> list[Tensor]:
-        drawn = normal_like(parameters, self.param_groups[0]["seed"], self.param_groups[0]["random_steps"])
+    def _offsets(
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], settings: Mapping[str, Any]
+    ) -> list[Tensor]:
+        drawn = normal_like(parameters, settings["seed"], settings["random_steps"])
         for group in self.param_groups:
             group["random_steps"] += 1
-        length = rho / (global_norm(drawn) + _TINY)
-        return [each * length for each in drawn]
+        return self._of_length(drawn, settings["rho"])
 
 
-def _base(name: str, hyperparameters: dict[str, Any]) -> BaseOptimizer:
-    return named_base(name, hyperparameters, evaluates_once=True)
+def _taken(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters' gradients, which are theirs no more: a closure may clear gradients in place."""
+    gradients = []
+    for parameter in parameters:
+        assert parameter.grad is not None
+        gradients.append(parameter.grad)
+        parameter.grad = None
+    return gradients
 
 
-def sam(params: Any, rho: float = 0.05, base_optimizer: str = "sgd", batch_dims: int = 0, **base: Any) -> SAM:
+def sam(
+    params: Any, rho: float | Tensor = 0.05, base_optimizer: str = "sgd", batch_dims: int = 0, **base: Any
+) -> SAM:
     """SAM around a registered optimizer, whose hyperparameters are `base`."""
-    if batch_dims != 0:
-        if not base_info(base_optimizer, evaluates_once=True).batched:
-            raise ValueError(f"batch_dims needs sgd as base optimizer, not {base_optimizer}")
-        base["batch_dims"] = batch_dims
-    return SAM(params, _base(base_optimizer, base), rho, batch_dims)
+    return SAM(params, gradient_base(base_optimizer, base, batch_dims), rho, batch_dims)
 
 
 def sam_null(params: Any, base_optimizer: str = "sgd", batch_dims: int = 0, **base: Any) -> SAM:
@@ -191,23 +215,24 @@ def sam_random(
     params: Any, rho: float = 0.05, base_optimizer: str = "sgd", seed: int = 0, **base: Any
 ) -> RandomSAM:
     """SAM in random directions around a registered optimizer, whose hyperparameters are `base`."""
-    return RandomSAM(params, _base(base_optimizer, base), rho, seed)
+    return RandomSAM(params, gradient_base(base_optimizer, base), rho, seed)
 
 
 def asam(params: Any, rho: float = 0.5, eta: float = 0.01, base_optimizer: str = "sgd", **base: Any) -> ASAM:
     """The authors' adaptive SAM around a registered optimizer, whose hyperparameters are `base`."""
-    return ASAM(params, _base(base_optimizer, base), rho, eta)
+    return ASAM(params, gradient_base(base_optimizer, base), rho, eta)
 
 
 def asam_w2(params: Any, rho: float = 2.0, base_optimizer: str = "sgd", **base: Any) -> ASAMSquared:
     """Adaptive SAM with T = |w| around a registered optimizer, whose hyperparameters are `base`."""
-    return ASAMSquared(params, _base(base_optimizer, base), rho)
+    return ASAMSquared(params, gradient_base(base_optimizer, base), rho)
 
 
 def register() -> None:
     """Register SAM, the two adaptive ones and the controls."""
     common: dict[str, Any] = {
         "gradient_evaluations": 2,
+        "looks_around": True,
         "wraps": "base_optimizer",
         "parameter_copies": 1.0,
     }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rbobench.analysis.results import load_results as load_results
     from rbobench.errors import UsageError as UsageError
     from rbobench.geometry.landscape import LandscapeClosure as LandscapeClosure
+    from rbobench.optim.center import CenterRBO as CenterRBO
     from rbobench.optim.rolling_ball import RBO as RBO
     from rbobench.optim.schedule import Schedules as Schedules
     from rbobench.registry import Family as Family
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CenterRBO": "rbobench.optim.center",
     "LandscapeClosure": "rbobench.geometry.landscape",
     "RBO": "rbobench.optim.rolling_ball",
     "Schedules": "rbobench.optim.schedule",

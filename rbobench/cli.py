@@ -443,7 +443,7 @@ def _defaults(info: Any) -> dict[str, Any]:
     }
 
 
-def _cost(info: OptimizerInfo) -> int | None:
+def _cost(info: OptimizerInfo) -> float | None:
     """Gradient evaluations of a step at the default hyperparameters; `None` where those do not tell."""
     try:
         return info.cost(_defaults(info))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from rbobench import hyperparameters as _hyperparameters
 from rbobench.errors import UsageError, unknown
@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from rbobench.tasks.task import Task
 
 PLUGIN_GROUP = "rbobench.plugins"
+
+CONTACT_FRACTION = "contact_fraction"
+"""What a trial says of an optimizer that looks around: the part of the batch on which it does."""
+
+
+def _fraction(what: str, value: Any) -> float:
+    fraction: float = _hyperparameters.coerce(what, value, float)
+    if not 0.0 < fraction <= 1.0:
+        raise UsageError(f"{what} must be in (0, 1], not {value!r}")
+    return fraction
+
+
+_FRACTION = Annotated[float, _fraction]
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -70,6 +83,9 @@ class OptimizerInfo:
         description: One line.
         reference: The paper, as a citation or an arXiv number.
         gradient_evaluations: Cost of one step: a number, or a function of the resolved hyperparameters.
+        looks_around: Whether its `step` takes a second closure, `contact_closure`, on which all evaluations
+            of a step but one are then made. A trial may set `contact_fraction`, the part of the batch that
+            it sees.
         defaults: Hyperparameters that differ from the factory's own defaults, or that it leaves required.
         search_space: Hyperparameter name to the values worth trying: `("log", low, high)`,
             `("uniform", low, high)` or a list of choices.
@@ -95,7 +111,8 @@ class OptimizerInfo:
     factory: Callable[..., Optimizer]
     description: str
     reference: str = ""
-    gradient_evaluations: int | Callable[[Mapping[str, Any]], int] = 1
+    gradient_evaluations: int | Callable[[Mapping[str, Any]], float] = 1
+    looks_around: bool = False
     defaults: Mapping[str, Any] = field(default_factory=_nothing)
     search_space: Mapping[str, Any] = field(default_factory=_nothing)
     controls: tuple[str, ...] = ()
@@ -123,6 +140,8 @@ class OptimizerInfo:
             declared = _hyperparameters.signature(self.factory)
             name = given.get(self.wraps, self.defaults.get(self.wraps, declared[self.wraps].default))
             inner = get_optimizer(str(name)).as_signature()
+        if self.looks_around:
+            inner = {**(inner or {}), CONTACT_FRACTION: _hyperparameters.Hyperparameter(_FRACTION, 1.0)}
         return _hyperparameters.resolve(
             f"optimizer {self.name!r}", self.factory, given, defaults=self.defaults, inner=inner
         )
@@ -131,10 +150,12 @@ class OptimizerInfo:
         """Its hyperparameters with their types and defaults, the info's defaults over the factory's."""
         return _hyperparameters.signature(self.factory, self.defaults)
 
-    def cost(self, hyperparameters: Mapping[str, Any]) -> int:
+    def cost(self, hyperparameters: Mapping[str, Any]) -> float:
         """Gradient evaluations of one step under resolved `hyperparameters`."""
         declared = self.gradient_evaluations
-        return declared if isinstance(declared, int) else declared(hyperparameters)
+        whole = declared if isinstance(declared, int) else declared(hyperparameters)
+        fraction: float = hyperparameters.get(CONTACT_FRACTION, 1.0)
+        return whole if fraction == 1.0 else 1.0 + (whole - 1) * fraction
 
     def create(self, params: Any, hyperparameters: Mapping[str, Any], *, seed: int = 0) -> Optimizer:
         """Build the optimizer from resolved hyperparameters.
@@ -143,8 +164,9 @@ class OptimizerInfo:
             UsageError: If the factory refuses a value.
         """
         extra = {"seed": seed} if self.randomized else {}
+        own = {name: value for name, value in hyperparameters.items() if name != CONTACT_FRACTION}
         try:
-            return self.factory(params, **hyperparameters, **extra)
+            return self.factory(params, **own, **extra)
         except UsageError:
             raise
         except ValueError as error:
@@ -349,6 +371,10 @@ def create_optimizer(name: str, params: Any, *, seed: int = 0, **hyperparameters
     Raises:
         UsageError: If the name or a hyperparameter is unknown, or a value is refused.
     """
+    if CONTACT_FRACTION in hyperparameters:
+        raise UsageError(
+            f"{CONTACT_FRACTION} belongs to a suite's trial; give `step` a contact_closure in your own loop"
+        )
     info = get_optimizer(name)
     return info.create(params, info.resolve(hyperparameters), seed=seed)
 

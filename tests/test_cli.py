@@ -84,7 +84,17 @@ def test_list_optimizers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "optimizers", "RBO*"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ["name", "cost"]
-    assert [row.split()[:2] for row in rows] == [["rbo", "20"], ["rbo-distance", "20"], ["rbo-null", "20"]]
+    costs = {name: cost for name, cost, *_ in map(str.split, rows)}
+    assert costs == {
+        "rbo": "20",
+        "rbo-center": "2",
+        "rbo-center-null": "2",
+        "rbo-distance": "20",
+        "rbo-lagged": "1",
+        "rbo-mirrored": "1",
+        "rbo-null": "20",
+        "rbo-previous": "1",
+    }
     assert "sgd-short" in rows[0]
 
 

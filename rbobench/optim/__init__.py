@@ -8,7 +8,7 @@ from typing import Any
 
 def register() -> None:
     """Register the optimizers of this package."""
-    from rbobench.optim import controls
+    from rbobench.optim import center_forms, controls
     from rbobench.optim.distance_constraint import DistanceConstraintRBO
     from rbobench.optim.rolling_ball import RBO
     from rbobench.registry import OptimizerInfo, Reduction, StoppingRule, register_optimizer
@@ -44,6 +44,64 @@ def register() -> None:
             exceptions={
                 "lr_zero_moves_nothing": "the center stands still while the surface moves with the batch"
             },
+        )
+    )
+    wrapped = {"lr": ("log", 1e-3, 1.0), "radius": ("log", 0.01, 10.0)}
+    register_optimizer(
+        OptimizerInfo(
+            name="rbo-center",
+            factory=center_forms.rbo_center,
+            description="descends by the gradient where a ball at the parameters touches the surface",
+            reference=f"{paper}, Eq. 6; docs/center-form.md",
+            gradient_evaluations=lambda hyperparameters: 1 + hyperparameters["contact_steps"],
+            looks_around=True,
+            search_space=wrapped,
+            controls=("rbo-center-null", "sgd-short"),
+            batched=True,
+            wraps="base_optimizer",
+            parameter_copies=1.0,
+            reductions=(
+                Reduction({"radius": 0.0}, "sgd"),
+                Reduction({"radius": 0.0}, "rbo-center-null"),
+                Reduction({"contact_steps": 0}, "sgd"),
+            ),
+        )
+    )
+    for contact, factory, which, copies in (
+        ("previous", center_forms.rbo_previous, "the last gradient", 2.0),
+        ("mirrored", center_forms.rbo_mirrored, "minus the last gradient", 2.0),
+        ("lagged", center_forms.rbo_lagged, "the gradient before the last", 3.0),
+    ):
+        register_optimizer(
+            OptimizerInfo(
+                name=f"rbo-{contact}",
+                factory=factory,
+                description=f"the ball whose contact is taken from {which}, at one gradient a step",
+                reference=f"{paper}, Eq. 6; docs/center-form.md",
+                search_space=wrapped,
+                controls=("sgd",),
+                batched=True,
+                wraps="base_optimizer",
+                parameter_copies=copies,
+                reductions=(Reduction({"radius": 0.0}, "sgd"),),
+                exceptions={
+                    "returns_the_loss_at_the_start": "evaluates at the contact alone, and returns that loss"
+                },
+            )
+        )
+    register_optimizer(
+        OptimizerInfo(
+            name="rbo-center-null",
+            factory=center_forms.rbo_center_null,
+            description="control: the center form at radius 0, at the same cost",
+            reference=paper,
+            gradient_evaluations=lambda hyperparameters: 1 + hyperparameters["contact_steps"],
+            looks_around=True,
+            search_space={"lr": wrapped["lr"]},
+            batched=True,
+            wraps="base_optimizer",
+            parameter_copies=1.0,
+            reductions=(Reduction({}, "sgd"),),
         )
     )
     register_optimizer(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from rbobench.optim.tensors import spread
+
 
 @contextmanager
 def perturbed(parameters: Sequence[Tensor], offsets: Sequence[Tensor]) -> Iterator[None]:
@@ -29,3 +31,31 @@ def perturbed(parameters: Sequence[Tensor], offsets: Sequence[Tensor]) -> Iterat
     finally:
         with torch.no_grad():
             torch._foreach_copy_(list(parameters), before)
+
+
+@contextmanager
+def displaced(
+    parameters: Sequence[Tensor], buffers: Sequence[Tensor], factor: Tensor, batch_dims: int = 0
+) -> Iterator[None]:
+    """Add `factor` · `buffers` to the parameters inside the block, and restore them by copy after it.
+
+    It needs no memory of its own: from then on the buffers hold the parameters as they were.
+
+    Args:
+        parameters: Moved in place; what the block does to them is undone too.
+        buffers: The direction, one of the same shape for each; overwritten.
+        factor: Of the batch's shape.
+        batch_dims: How many leading dimensions number the problems.
+    """
+    parameters, buffers = list(parameters), list(buffers)
+    with torch.no_grad():
+        factors = [spread(factor, each, batch_dims) for each in buffers]
+        moved = torch._foreach_addcmul(parameters, buffers, factors)
+        torch._foreach_copy_(buffers, parameters)
+        torch._foreach_copy_(parameters, moved)
+        del moved  # its memory is free while the block evaluates
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, buffers)

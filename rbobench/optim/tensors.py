@@ -98,7 +98,8 @@ def freeze_diverged(
     """Put the problems of a batch back to `before` whose loss or new parameters are not finite."""
     finite = torch.isfinite(losses)
     for parameter in parameters:
-        finite = finite & torch.isfinite(_flat(parameter, batch_dims)).all(dim=-1)
+        # One pass: a sum is finite where every entry is, but for entries near the largest of all numbers.
+        finite = finite & torch.isfinite(_flat(parameter, batch_dims).sum(dim=-1))
     for parameter, old in zip(parameters, before, strict=True):
         parameter.copy_(torch.where(spread(finite, parameter, batch_dims), parameter, old))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from rbobench.optim.sgd import SGD
 
 
 class OptimizerWrapper(torch.optim.Optimizer):
@@ -17,11 +21,27 @@ class OptimizerWrapper(torch.optim.Optimizer):
     Args:
         base: Built already, on the parameters.
         settings: The wrapper's own, written into the groups.
+        batch_dims: How many leading dimensions of every parameter number independent problems; needs
+            `rbobench.optim.sgd.SGD` as base, with the same `batch_dims`.
+
+    Raises:
+        ValueError: If a setting is the base's own too, or the base takes no such batch of problems.
     """
 
-    def __init__(self, base: torch.optim.Optimizer, settings: dict[str, Any]) -> None:
+    def __init__(self, base: torch.optim.Optimizer, settings: Mapping[str, Any], batch_dims: int = 0) -> None:
+        for name in settings:
+            if name in base.defaults:
+                raise ValueError(
+                    f"{name} is a setting of {type(base).__name__} too, and one would hide the other"
+                )
+        if batch_dims != 0 and not isinstance(base, SGD):
+            raise ValueError(f"batch_dims needs sgd as base optimizer, not {type(base).__name__}")
+        of_base = base.defaults.get("batch_dims", 0)
+        if of_base != batch_dims:
+            raise ValueError(f"batch_dims is {batch_dims}, but {of_base} in the base optimizer")
         self.base = base
-        self._settings = settings
+        self._batch_dims = batch_dims
+        self._settings = dict(settings)
         super().__init__(base.param_groups, {**base.defaults, **settings})
         self._link()
 
@@ -52,6 +72,14 @@ class OptimizerWrapper(torch.optim.Optimizer):
         """Restore both."""
         self.base.load_state_dict(state_dict)
         self._link()
+
+    def _base_step(self, loss: Tensor) -> None:
+        """Let the base descend by the gradients that are there; `loss` tells diverged problems of a batch."""
+        if self._batch_dims > 0:
+            assert isinstance(self.base, SGD)
+            self.base.step_batch(loss)
+        else:
+            self.base.step()
 
     def _link(self) -> None:
         """Take the base's groups and state, which loading has replaced, for one's own."""

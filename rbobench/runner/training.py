@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from rbobench.errors import UsageError
 from rbobench.optim.schedule import Schedules, Spelling
+from rbobench.optim.tensors import Closure
 from rbobench.runner.budget import Budget, spent
 from rbobench.runner.clock import Clock
 from rbobench.tasks.task import Problem
@@ -85,6 +86,7 @@ def train(
     evaluations: int = 20,
     reestimate: bool = False,
     patience: int | None = None,
+    contact_fraction: float = 1.0,
 ) -> Training:
     """Spend a budget.
 
@@ -102,15 +104,18 @@ def train(
         reestimate: Whether BatchNorm statistics are re-estimated before a point is measured.
         patience: Stop after this many points without a better accuracy on noisy validation, and keep the
             weights of the best.
+        contact_fraction: The part of each batch that the optimizer looks around on; 1 gives it no closure of
+            its own for that.
 
     Raises:
         UsageError: If a schedule's key is in no group, or not one step fits the budget.
     """
     if not budget.fits(step_cost):
         raise UsageError(f"the budget of {budget.limit} {budget.unit} does not buy one step ({step_cost:g})")
-    return _Trainer(problem, optimizer, budget, clock, step_cost, evaluations, reestimate, patience).run(
-        Schedules(optimizer, schedules or {})
-    )
+    part = {} if contact_fraction == 1.0 else {"contact_closure": problem.objective.part(contact_fraction)}
+    return _Trainer(
+        problem, optimizer, budget, clock, step_cost, evaluations, reestimate, patience, part
+    ).run(Schedules(optimizer, schedules or {}))
 
 
 class _Trainer:
@@ -124,6 +129,7 @@ class _Trainer:
         evaluations: int,
         reestimate: bool,
         patience: int | None,
+        part: Mapping[str, Closure],
     ) -> None:
         self._problem = problem
         self._optimizer = optimizer
@@ -133,6 +139,7 @@ class _Trainer:
         self._evaluations = evaluations
         self._reestimate = reestimate
         self._patience = patience
+        self._part = part
         self._losses: list[Tensor] = []  # of the steps since the last point, on the device
         self._first_loss: float | None = None
         self._points = 0  # of the evenly spread ones, passed
@@ -148,7 +155,7 @@ class _Trainer:
                 objective.next_step()
                 schedules.apply(budget.fraction())
                 # Optimizers type their closure as returning a float; torch's own return what it returned.
-                losses.append(self._optimizer.step(objective))  # type: ignore[arg-type]
+                losses.append(self._optimizer.step(objective, **self._part))  # type: ignore[arg-type]
                 training.steps += 1
                 budget.spent = spent(budget.unit, problem, clock)
                 if self._at_point() and self._measure():

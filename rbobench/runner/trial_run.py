@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from rbobench.randomness import Streams
-from rbobench.registry import OptimizerInfo, StoppingRule, get_optimizer
+from rbobench.registry import CONTACT_FRACTION, OptimizerInfo, StoppingRule, get_optimizer
 from rbobench.runner.budget import Budget, Unit, step_cost
 from rbobench.runner.clock import Clock
 from rbobench.runner.pairing import pairing_digests
@@ -79,6 +79,7 @@ def _train_and_measure(
         evaluations=trial.evaluations,
         reestimate=reestimate,
         patience=rule.patience,
+        contact_fraction=trial.hyperparameters.get(CONTACT_FRACTION, 1.0),
     )
     spent = _spent(problem, training, budget)  # before measurements that may ask the objective too
     at_measured_weights: AbstractContextManager[None]

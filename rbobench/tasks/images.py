@@ -137,7 +137,7 @@ class ImageProblem:
         self._images = pool.images.to(device)
         self._labels = torch.from_numpy(pool.labels).to(device)
         self._mean, self._deviation = (each.to(device) for each in channel_statistics(data.train_images))
-        self._measured = _Measured(task, data, pool, train, validation, self._streams).to(device)
+        self.measured = MeasuredImages(task, data, pool, train, validation, self._streams).to(device)
         self.samples_per_batch = task.batch_size
         self.samples_per_epoch: int | None = len(train)
 
@@ -160,7 +160,7 @@ class ImageProblem:
         self._augment = self._streams.torch("augment")
         self.objective = Objective(
             self.parameters(),
-            self._draw,
+            self.draw,
             self._loss,
             module=self.module,
             resamples=settings.resamples,
@@ -181,7 +181,7 @@ class ImageProblem:
         true labels; with a backdoor, of triggered test images that are not of the target class,
         `attack_success`, the share taken for the target, and `robust_accuracy`, on their own labels.
         """
-        measured, logits = self._measured, self._logits(self._measured.images)
+        measured, logits = self.measured, self._logits(self.measured.images)
         parts = dict(zip(measured.parts, logits.split(list(measured.parts.values())), strict=True))
         metrics = {
             "validation_accuracy": accuracy(parts["validation"], measured.labels["validation"]),
@@ -204,7 +204,7 @@ class ImageProblem:
         subset = torch.from_numpy(chosen[:SHARPNESS_IMAGES])
 
         def part(indices: Tensor) -> Tensor:
-            logits = self._forward(self._prepared(self._images[indices]))
+            logits = self._forward(self.prepared(self._images[indices]))
             loss = functional.cross_entropy(logits, self._labels[indices], reduction="sum")
             return loss / len(subset)
 
@@ -218,7 +218,7 @@ class ImageProblem:
 
     def test_correct(self) -> Tensor | None:
         """Which test images are right, in the data set's order."""
-        return self._test_logits().argmax(dim=1) == self._measured.labels["test"]
+        return self._test_logits().argmax(dim=1) == self.measured.labels["test"]
 
     def reestimate_batch_norm(self) -> None:
         """Recompute running statistics from a fixed subset of the training images, as a mean over batches."""
@@ -227,7 +227,7 @@ class ImageProblem:
         batches = torch.from_numpy(chosen[:count]).split(self.samples_per_batch)
         full = [indices for indices in batches if len(indices) == self.samples_per_batch]
         with seeded_default_generators(self._streams.seed("split", "dropout"), self._settings.device):
-            update_bn((self._prepared(self._images[indices]) for indices in full), self.module)
+            update_bn((self.prepared(self._images[indices]) for indices in full), self.module)
 
     def manifests(self) -> list[Manifest]:
         """What each corruption did to the training images."""
@@ -238,9 +238,10 @@ class ImageProblem:
         batches = batch_indices(self._train.numpy(), self.samples_per_batch, self._streams)
         return torch.stack([next(batches) for _ in range(len(self._train) // self.samples_per_batch)])
 
-    def _draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """The next batch: images, augmented, and the labels given to them."""
         indices = next(self._order).to(self._images.device)
-        images = augment(self._prepared(self._images[indices]), self._task.augmentation, self._augment)
+        images = augment(self.prepared(self._images[indices]), self._task.augmentation, self._augment)
         return images.contiguous(memory_format=self._memory_format), self._labels[indices]
 
     def _loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -248,7 +249,7 @@ class ImageProblem:
         with self._autocast():
             return functional.cross_entropy(self._forward(images), labels)
 
-    def _prepared(self, images: Tensor) -> Tensor:
+    def prepared(self, images: Tensor) -> Tensor:
         """Floating-point images of zero mean and unit variance in each channel."""
         return images.to(torch.float32).sub_(self._mean).div_(self._deviation)
 
@@ -256,13 +257,13 @@ class ImageProblem:
         """Single-precision logits of uint8 images, in evaluation mode."""
         with torch.no_grad(), self._evaluating(), self._autocast():
             batches = (
-                self._prepared(part).contiguous(memory_format=self._memory_format)
+                self.prepared(part).contiguous(memory_format=self._memory_format)
                 for part in images.split(EVALUATION_BATCH)
             )
             return torch.cat([self._forward(batch).float() for batch in batches])
 
     def _test_logits(self) -> Tensor:
-        return self._logits(self._measured.images[: self._measured.parts["test"]])
+        return self._logits(self.measured.images[: self.measured.parts["test"]])
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -307,7 +308,7 @@ class _Pool:
         return cls(images, labels, flipped, manifests)
 
 
-class _Measured:
+class MeasuredImages:
     """All images that a point of the curves looks at, in one tensor, so that few batches do.
 
     Attributes:
@@ -341,7 +342,7 @@ class _Measured:
         self.parts = {name: len(part) for name, part in images.items()}
         self.images = torch.cat(list(images.values()))
 
-    def to(self, device: torch.device) -> _Measured:
+    def to(self, device: torch.device) -> MeasuredImages:
         """Move it to a device."""
         self.images = self.images.to(device)
         self.labels = {name: labels.to(device) for name, labels in self.labels.items()}

@@ -64,7 +64,7 @@ def returns_the_loss_at_the_start(subject: Subject) -> None:
     """`step` returns the loss where the step began."""
     problem = Regression()
     optimizer = subject.make(problem.parameters)
-    for _ in range(2):
+    for _ in range(3):
         problem.next_step()
         expected = problem.loss().detach()
         returned = optimizer.step(problem)  # type: ignore[arg-type]

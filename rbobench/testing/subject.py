@@ -37,7 +37,7 @@ class Subject:
 
     name: str
     make: Make
-    cost: int = 1
+    cost: float = 1
     make_batched: Make | None = None
     parameter_copies: float | None = None
     reductions: tuple[tuple[str, Make, Make], ...] = ()

@@ -17,7 +17,7 @@ from rbobench.objective import Objective
 from rbobench.optim.perturbation import perturbed
 from rbobench.optim.sgd import SGD
 from rbobench.registry import create_optimizer
-from rbobench.testing.problems import Regression
+from rbobench.testing.problems import NormalizedRegression, Regression
 
 BASE = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 
@@ -162,7 +162,9 @@ def test_random_directions_have_length_rho_and_are_the_seeds() -> None:
     def offsets(seed: int) -> list[Tensor]:
         problem = Regression(torch.float64)
         problem()
-        return RandomSAM(problem.parameters, BASE, rho=0.3, seed=seed)._offsets(problem.parameters[:3], 0.3)
+        return RandomSAM(problem.parameters, BASE, rho=0.3, seed=seed)._offsets(
+            problem.parameters[:3], [], {"seed": seed, "random_steps": 0, "rho": 0.3}
+        )
 
     one, again, other = offsets(0), offsets(0), offsets(1)
     assert all(map(torch.equal, one, again))
@@ -245,3 +247,38 @@ def test_a_radius_set_out_of_range_is_an_error(rho: float) -> None:
     optimizer.param_groups[0]["rho"] = rho
     with pytest.raises(ValueError, match="rho must be finite and at least 0"):
         optimizer.step(problem)
+
+
+def test_a_contact_closure_gives_the_ascent_alone(quartic) -> None:
+    w, rho = quartic.start, 0.3
+    loss = SAM(quartic.parameters, partial(torch.optim.SGD, lr=0.1), rho).step(quartic, quartic.part)
+    g = quartic.gradient(w, 0, part=True)
+    there = w + rho * g / math.sqrt(g @ g)
+    assert len(quartic.seen) == 2
+    np.testing.assert_allclose(quartic.seen[1], there, rtol=1e-12)
+    np.testing.assert_allclose(quartic.weights(), w - 0.1 * quartic.gradient(there, 0), rtol=1e-12)
+    assert loss.item() == pytest.approx(quartic.value(there, 0))
+
+
+@pytest.mark.parametrize("name", ["sam", "sam-null", "sam-random", "asam", "asam-w2"])
+def test_a_contact_on_part_of_the_batch_costs_its_share(name: str) -> None:
+    problem = NormalizedRegression()
+    optimizer = create_optimizer(name, problem.parameters)
+    statistics = problem.module[1].num_batches_tracked
+    for step in range(3):
+        problem.next_step()
+        optimizer.step(problem, problem.part(0.25))
+        assert problem.gradient_evaluations == 1.25 * (step + 1)
+        assert statistics.item() == step + 1
+
+
+def test_without_an_ascent_part_of_the_batch_changes_nothing() -> None:
+    ends = []
+    for part in (False, True):
+        problem = NormalizedRegression()
+        optimizer = create_optimizer("sam-null", problem.parameters)
+        for _ in range(3):
+            problem.next_step()
+            optimizer.step(*[problem, problem.part(0.25)][: 1 + part])
+        ends.append([*problem.parameters, *problem.module.buffers()])
+    assert all(map(torch.equal, *ends))

@@ -213,3 +213,29 @@ def test_warm_up_training_and_evaluation_are_timed_apart(blobs, monkeypatch: pyt
     assert clock.elapsed("warm_up") == 100.0
     assert clock.elapsed("training") == 6.0
     assert clock.elapsed("evaluation") == 30.0
+
+
+@pytest.mark.parametrize("name", ["rbo-center", "sam"])
+def test_a_contact_on_part_of_the_batch_costs_its_share(blobs, name: str) -> None:
+    given = {"contact_fraction": 0.25} | ({"radius": 0.1} if name == "rbo-center" else {})
+    budget = Budget("gradient_evaluations", 10)
+    problem, whole = blobs(), blobs()
+    training = trained(problem, name, budget, hyperparameters=given, contact_fraction=0.25)
+    assert training.steps == 8
+    assert problem.objective.gradient_evaluations == 10
+    trained(
+        whole, name, Budget("gradient_evaluations", 16), hyperparameters={**given, "contact_fraction": 1.0}
+    )
+    assert not all(map(torch.equal, problem.parameters(), whole.parameters()))
+
+
+def test_who_takes_a_contact_fraction() -> None:
+    info = registry.get_optimizer("sam")
+    assert info.resolve({})["contact_fraction"] == 1.0
+    assert info.cost(info.resolve({"contact_fraction": 0.5})) == 1.5
+    with pytest.raises(UsageError, match=r"'contact_fraction' must be in \(0, 1\], not 0"):
+        info.resolve({"contact_fraction": 0})
+    with pytest.raises(UsageError, match="unknown hyperparameter 'contact_fraction'"):
+        registry.get_optimizer("sgd").resolve({"contact_fraction": 0.5})
+    with pytest.raises(UsageError, match="belongs to a suite's trial; give `step` a contact_closure"):
+        registry.create_optimizer("sam", [torch.nn.Parameter(torch.zeros(1))], contact_fraction=0.5)

@@ -92,9 +92,9 @@ def test_the_batches_are_those_that_batch_order_says() -> None:
     order = built.batch_order()
     assert order is not None
     assert order.shape == (built.samples_per_epoch // 64, 64)
-    images, labels = built._draw()
+    images, labels = built.draw()
     assert torch.equal(labels, built._labels[order[0]])
-    assert torch.equal(images, built._prepared(built._images[order[0]]))
+    assert torch.equal(images, built.prepared(built._images[order[0]]))
 
 
 def test_what_fills_no_batch_is_dropped() -> None:
@@ -109,19 +109,19 @@ def test_images_are_normalized_by_the_training_images() -> None:
     assert mean.item() == pytest.approx(pixels.mean().item(), rel=1e-6)
     assert deviation.item() == pytest.approx(pixels.std(correction=0).item(), rel=1e-6)
     built = problem()
-    prepared = built._prepared(built._images)
+    prepared = built.prepared(built._images)
     assert prepared.mean().item() == pytest.approx(0.0, abs=1e-5)
     assert prepared.std(correction=0).item() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_augmentation_changes_the_images_and_not_their_order() -> None:
     (plain, labels), (one, order), (two, _) = (
-        problem(augmentation=augmentation)._draw() for augmentation in ("none", "crop-flip", "crop-flip")
+        problem(augmentation=augmentation).draw() for augmentation in ("none", "crop-flip", "crop-flip")
     )
     assert torch.equal(labels, order)
     assert torch.equal(one, two)
     assert not torch.equal(one, plain)
-    assert not torch.equal(one, problem(augmentation="crop")._draw()[0])
+    assert not torch.equal(one, problem(augmentation="crop").draw()[0])
 
 
 class Answers(nn.Module):
@@ -139,7 +139,7 @@ class Answers(nn.Module):
 
 def test_the_metrics_are_what_they_say() -> None:
     built = problem(label_noise=NOISE, backdoor=BACKDOOR)
-    data, measured = load("digits", LOCATION), built._measured
+    data, measured = load("digits", LOCATION), built.measured
     flipped_true = measured.labels["flipped, true"]
     assert (measured.labels["flipped"] != flipped_true).all()
     attacked = data.test_labels[data.test_labels != 0]
@@ -166,15 +166,15 @@ def test_memorization_looks_at_training_images_alone_and_not_at_poisoned_ones() 
     built = problem(label_noise=NOISE, backdoor={**BACKDOOR, "rate": 0.3})
     noise, backdoor = built.manifests()
     seen = set(noise.indices) & set(built._train.tolist()) - set(backdoor.indices)
-    assert len(built._measured.labels["flipped"]) == len(seen)
+    assert len(built.measured.labels["flipped"]) == len(seen)
 
 
 def test_the_backdoor_is_in_the_triggered_test_images() -> None:
     built = problem(backdoor=BACKDOOR)
     parts = dict(
         zip(
-            built._measured.parts,
-            built._measured.images.split(list(built._measured.parts.values())),
+            built.measured.parts,
+            built.measured.images.split(list(built.measured.parts.values())),
             strict=True,
         )
     )
@@ -232,7 +232,7 @@ def test_batch_norm_statistics_move_once_a_step() -> None:
 def test_the_sam_gap_is_of_the_mean_loss_on_given_labels_in_evaluation_mode() -> None:
     built = problem(model="resnet6", label_noise=NOISE)
     chosen = Streams(0).numpy("split", "sharpness").permutation(built._train.numpy())[:1024]
-    images, labels = built._prepared(built._images[chosen]), built._labels[chosen]
+    images, labels = built.prepared(built._images[chosen]), built._labels[chosen]
     gap = built.final()["sam_gap"]
     built.module.eval()
     here = nn.functional.cross_entropy(built.module(images), labels)
@@ -313,7 +313,7 @@ def test_channels_last_is_for_images_and_convolutions() -> None:
     for chosen, memory_format in formats.items():
         wanted = ImageTask("colors", model="resnet6", batch_size=16)
         built = ImageProblem(wanted, data, 0, Settings(channels_last=chosen))
-        images, _ = built._draw()
+        images, _ = built.draw()
         assert images.is_contiguous(memory_format=memory_format)
         assert built.module.conv1.weight.is_contiguous(memory_format=memory_format)
         assert not images.is_contiguous(memory_format=formats[not chosen])

@@ -49,6 +49,20 @@ def named_base(
     return lambda params: info.create(params, hyperparameters)
 
 
-def cost_of_base(hyperparameters: Mapping[str, Any]) -> int:
+def cost_of_base(hyperparameters: Mapping[str, Any]) -> float:
     """Gradient evaluations of one step of the base, from resolved hyperparameters of what is around it."""
     return base_info(hyperparameters["base_optimizer"]).cost(hyperparameters)
+
+
+def gradient_base(name: str, hyperparameters: Mapping[str, Any], batch_dims: int = 0) -> BaseOptimizer:
+    """Builds a registered optimizer that is handed gradients, for a batch of problems if there is one.
+
+    Raises:
+        UsageError: As `base_info`.
+        ValueError: If there is a batch of problems, and the base takes none.
+    """
+    if batch_dims == 0:
+        return named_base(name, hyperparameters, evaluates_once=True)
+    if not base_info(name, evaluates_once=True).batched:
+        raise ValueError(f"batch_dims needs sgd as base optimizer, not {name}")
+    return named_base(name, {**hyperparameters, "batch_dims": batch_dims}, evaluates_once=True)

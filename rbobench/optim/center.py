@@ -1,0 +1,359 @@
+"""The rolling ball in center form: gradient descent on the offset graph, without a projection.
+
+The center of a ball that rolls on the graph of λf lies above the offset graph
+
+    f_ρ(c) = max over ‖s‖ ≤ ρ of λf(c+s) + √(ρ²−‖s‖²),
+
+and by the envelope theorem ∇f_ρ(c) = λ∇f(c+s*) at the contact c+s*. So the ball descends by
+
+    c ← c − η∇f(c+s),    s = φ(∇f(c+s)),    φ(g) = ρg/√(λ⁻²+‖g‖²),
+
+where the second equation is Eq. 6 of arXiv 2505.19527 read at the contact. docs/center-form.md derives it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rbobench.errors import UsageError
+from rbobench.optim.groups import check_agreement, check_range
+from rbobench.optim.perturbation import displaced
+from rbobench.optim.sgd import SGD
+from rbobench.optim.tensors import Closure, active, add_scaled, evaluate, global_norm, require_closure, spread
+from rbobench.optim.wrapper import OptimizerWrapper
+
+CONTACTS = ("search", "previous", "mirrored", "lagged")
+"""Where the contact is taken from."""
+
+_LAST, _OLDER = "contact_gradient", "older_contact_gradient"
+"""Where a parameter's state holds g_{t−1} and g_{t−2}."""
+
+_BALL = ("radius", "contact", "contact_steps", "loss_scale", "safeguard")
+_ONE = "CenterRBO rolls one ball over all parameters"
+
+_TINY = 1e-12
+"""Keeps a vanishing gradient from being divided by zero where the loss scale is infinite, as SAM does."""
+
+
+def contact_length(norm: Tensor, radius: float | Tensor, loss_scale: float) -> Tensor:
+    """The factor ρ/√(λ⁻²+‖g‖²) by which φ multiplies g.
+
+    Args:
+        norm: ‖g‖, of the batch's shape.
+        radius: ρ, a number or one for each problem.
+        loss_scale: λ; infinite is SAM's ρ/‖g‖.
+    """
+    if math.isinf(loss_scale):
+        return radius / (norm + _TINY)
+    return radius / torch.hypot(norm, torch.full_like(norm, 1.0 / loss_scale))
+
+
+class CenterRBO(OptimizerWrapper):
+    """Roll a ball whose center is what is trained: descend by the gradient at its contact with the surface.
+
+    One step is c ← c − η∇f(c+s). The contact s is found in one of four ways:
+
+    - `"search"`: `contact_steps` fixed-point steps s ← φ(∇f(c+s)) from s = 0, 1 + `contact_steps` gradients
+      a step. It follows `RBO` with exact footpoints to O(η) where ρ · curvature stays below 1.
+    - `"previous"`: s = +φ(g_{t−1}), with g_t = ∇f(c_t+s_t) the gradients of descent; 1 gradient a step.
+    - `"mirrored"`: s = −φ(g_{t−1}); 1 gradient.
+    - `"lagged"`: s = +φ(g_{t−2}); 1 gradient.
+
+    The last three begin at s = 0 until the gradient that they ask for exists. `loss_scale = math.inf` is SAM
+    (search), S²-SAM (previous).
+
+    The parameters are the center's. That is where to evaluate; `contact_parameters()` offers the contact.
+    Weight decay and momentum act in the base optimizer's step alone, not in the contact: unlike in `RBO`, the
+    decay is not part of the surface that the ball rolls on.
+
+    Args:
+        params: Parameters or parameter groups.
+        lr: η, the step of the center, ≥ 0; a number, or a tensor with one for each problem of a batch.
+        radius: ρ, the radius, ≥ 0; a number, or a tensor with one for each problem. 0 takes the ball out.
+        contact: Where the contact is taken from.
+        contact_steps: k, the fixed-point steps of `"search"`, ≥ 0.
+        loss_scale: λ > 0, which may be infinite: the ball rolls on the graph of λf.
+        momentum: Of the default SGD.
+        nesterov: Of the default SGD.
+        weight_decay: Of the default SGD.
+        batch_dims: How many leading dimensions of every parameter number independent problems; the base must
+            be `rbobench.optim.sgd.SGD`, as the default is.
+        safeguard: Let `"search"` descend by the best of its contacts, by ψ(s) = λf(c+s) + √(ρ²−‖s‖²), s = 0
+            included, instead of by the last one. It costs no evaluation, and one more parameter copy.
+        base_optimizer: Builds another optimizer to descend, from `params`; `lr` is then set in its groups.
+
+    Attributes:
+        contact_radius: ‖s‖ of the last step, of the batch's shape; `None` before it.
+        residual: ‖s − φ(∇f(c+s))‖ of the last step: 0 where s is a contact of the ball; `None` before it.
+
+    Raises:
+        ValueError: If a value is out of range, groups disagree on the ball, or the base takes no such batch.
+
+    Example:
+        >>> optimizer = CenterRBO(model.parameters(), lr=0.1, radius=1.0, momentum=0.9)  # doctest: +SKIP
+        >>> loss = optimizer.step(closure)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor,
+        radius: float | Tensor,
+        contact: str = "search",
+        contact_steps: int = 1,
+        loss_scale: float = 1.0,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        batch_dims: int = 0,
+        safeguard: bool = False,
+        base_optimizer: Callable[[Any], torch.optim.Optimizer] | None = None,
+    ) -> None:
+        ball = {
+            "radius": radius,
+            "contact": contact,
+            "contact_steps": contact_steps,
+            "loss_scale": loss_scale,
+            "safeguard": safeguard,
+        }
+        _check(ball)
+        check_range({"lr": lr}, "lr")
+        if base_optimizer is None:
+            base: torch.optim.Optimizer = SGD(
+                params, lr, momentum, weight_decay=weight_decay, nesterov=nesterov, batch_dims=batch_dims
+            )
+        else:
+            for name, value in (
+                ("momentum", momentum),
+                ("weight_decay", weight_decay),
+                ("nesterov", nesterov),
+            ):
+                if value:
+                    raise ValueError(f"{name} is the default SGD's; give it to base_optimizer instead")
+            base = base_optimizer(params)
+            for group in base.param_groups:
+                group["lr"] = lr
+        super().__init__(base, ball, batch_dims)
+        for group in self.param_groups:
+            _check(group)
+            check_agreement(_ONE, _BALL, self.param_groups[0], group)
+        self.contact_radius: Tensor | None = None
+        self.residual: Tensor | None = None
+
+    @torch.no_grad()
+    def step(  # type: ignore[override]
+        self, closure: Closure | None = None, contact_closure: Closure | None = None
+    ) -> Tensor:
+        """Roll the ball once.
+
+        Args:
+            closure: Clears the gradients, evaluates the loss, calls backward and returns the loss.
+            contact_closure: The same on a part of the same batch: `"search"` then takes its gradients from
+                it, and only the descent from `closure`.
+
+        Returns:
+            The loss, detached: at the center for `"search"` without a contact closure, else at the contact.
+
+        Raises:
+            TypeError: If there is no closure.
+            ValueError: If groups disagree on the ball, or a contact closure is given where it is of no use.
+        """
+        closure = require_closure(self, closure)
+        ball = self.param_groups[0]
+        for group in self.param_groups[1:]:
+            check_agreement(_ONE, _BALL, ball, group)
+        if ball["contact"] == "search":
+            return self._search(ball, closure, contact_closure)
+        if contact_closure is not None:
+            raise ValueError(f"contact {ball['contact']!r} searches for nothing; it takes no contact_closure")
+        return self._remember(ball, closure)
+
+    def _search(self, ball: dict[str, Any], closure: Closure, contact_closure: Closure | None) -> Tensor:
+        """Find the contact by fixed-point steps from s = 0, and descend by the gradient there."""
+        if contact_closure is not None and ball["safeguard"]:
+            raise ValueError("safeguard compares losses of one closure; it takes no contact_closure")
+        steps, dims = ball["contact_steps"], self._batch_dims
+        look = closure if contact_closure is None or steps == 0 else contact_closure
+        loss = last = evaluate(look)
+        parameters = active(self.param_groups)
+        if not parameters:
+            return loss
+        norm, length = self._phi(parameters)
+        found = torch.zeros_like(norm), length * norm
+        best = _Best(ball, dims) if ball["safeguard"] else None
+        for step in range(steps):
+            if best is not None:
+                best.offer(found, last, parameters)
+            buffers, radius = _taken(parameters), length * norm
+            with displaced(parameters, buffers, length, dims):
+                last = evaluate(closure if step == steps - 1 else look)
+                norm, length = self._phi(parameters)
+                if best is not None or step == steps - 1:
+                    found = radius, _residual(parameters, buffers, length, dims)
+            del buffers
+        if best is not None:
+            best.offer(found, last, parameters)
+            found = best.keep(parameters)
+        self.contact_radius, self.residual = found
+        self._base_step(last)
+        return loss if look is closure else last
+
+    def _remember(self, ball: dict[str, Any], closure: Closure) -> Tensor:
+        """Take the contact from an earlier gradient, and descend by the gradient there."""
+        dims, lagged = self._batch_dims, ball["contact"] == "lagged"
+        source = _OLDER if lagged else _LAST
+        moved = [
+            parameter
+            for group in self.param_groups
+            for parameter in group["params"]
+            if source in self.state[parameter]
+        ]
+        buffers = [self.state[parameter].pop(source) for parameter in moved]
+        if buffers:
+            norm = global_norm(buffers, dims)
+            length = contact_length(norm, ball["radius"], ball["loss_scale"])
+            radius = length * norm
+            sign = -1.0 if ball["contact"] == "mirrored" else 1.0
+            with displaced(moved, buffers, sign * length, dims):
+                loss = evaluate(closure)
+                parameters = active(self.param_groups)
+                _, length = self._phi(parameters)
+                self.contact_radius, self.residual = radius, _residual(moved, buffers, length, dims)
+        else:
+            loss = evaluate(closure)
+            parameters = active(self.param_groups)
+            if parameters:
+                norm, length = self._phi(parameters)
+                self.contact_radius, self.residual = torch.zeros_like(norm), length * norm
+        free = dict(zip(moved, buffers, strict=True))
+        gradients = {each: _kept(each, free.get(each)) for each in parameters}
+        self._base_step(loss)
+        # After the base's step, which may take an empty state for its first.
+        for parameter, gradient in gradients.items():
+            state = self.state[parameter]
+            if lagged and _LAST in state:
+                state[_OLDER] = state[_LAST]
+            state[_LAST] = gradient
+        return loss
+
+    def _phi(self, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """‖g‖ of the gradients that are there, and the factor by which φ multiplies them."""
+        ball = self.param_groups[0]
+        norm = global_norm(_gradients(parameters), self._batch_dims)
+        return norm, contact_length(norm, ball["radius"], ball["loss_scale"])
+
+    @contextmanager
+    def contact_parameters(self) -> Iterator[None]:
+        """Put the parameters at the contact, where the ball touches the surface, inside the block.
+
+        It is c + s with the s that the gradients at hand give: those of the last step, or for `"lagged"` of
+        the one before.
+
+        Raises:
+            UsageError: If there is no such gradient.
+        """
+        ball = self.param_groups[0]
+        parameters = [each for group in self.param_groups for each in group["params"]]
+        name = {"search": None, "lagged": _OLDER}.get(ball["contact"], _LAST)
+        gradients = {each: each.grad if name is None else self.state[each].get(name) for each in parameters}
+        known = {each: gradient.clone() for each, gradient in gradients.items() if gradient is not None}
+        if not known:
+            raise UsageError("there is no contact before the gradients of the first steps")
+        buffers = list(known.values())
+        length = contact_length(global_norm(buffers, self._batch_dims), ball["radius"], ball["loss_scale"])
+        sign = -1.0 if ball["contact"] == "mirrored" else 1.0
+        with displaced(list(known), buffers, sign * length, self._batch_dims):
+            yield
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters to the ball.
+
+        Raises:
+            ValueError: If a value is out of range, or disagrees with the groups that are there.
+        """
+        if all(param_group is not group for group in self.base.param_groups):
+            settings = {**self._settings, **param_group}
+            _check(settings)
+            check_agreement(_ONE, _BALL, self.param_groups[0], settings)
+        super().add_param_group(param_group)
+
+
+class _Best:
+    """Of the contacts that a search has seen, the one of the largest ψ(s)/λ = f(c+s) + √(ρ²−‖s‖²)/λ."""
+
+    def __init__(self, ball: dict[str, Any], batch_dims: int) -> None:
+        self._radius, self._scale = ball["radius"], ball["loss_scale"]
+        self._dims = batch_dims
+        self._value: Tensor | None = None
+        self._gradients: list[Tensor] = []
+        self._found: tuple[Tensor, Tensor]
+
+    def offer(self, found: tuple[Tensor, Tensor], loss: Tensor, parameters: Sequence[Tensor]) -> None:
+        """Take the contact (radius, residual) with the gradients that are there, if it is better."""
+        gap = (self._radius**2 - found[0].square()).clamp(min=0.0).sqrt()
+        value = loss + gap / self._scale
+        if self._value is None:
+            self._value, self._found = value, found
+            self._gradients = list(torch._foreach_clone(_gradients(parameters)))
+            return
+        better = value > self._value
+        self._value = torch.where(better, value, self._value)
+        (radius, residual), (old_radius, old_residual) = found, self._found
+        self._found = torch.where(better, radius, old_radius), torch.where(better, residual, old_residual)
+        for kept, new in zip(self._gradients, _gradients(parameters), strict=True):
+            kept.copy_(torch.where(spread(better, kept, self._dims), new, kept))
+
+    def keep(self, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Put the best contact's gradients into the parameters; its (radius, residual)."""
+        for parameter, gradient in zip(parameters, self._gradients, strict=True):
+            parameter.grad = gradient
+        return self._found
+
+
+def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def _taken(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Move the gradients out of the parameters."""
+    gradients = _gradients(parameters)
+    for parameter in parameters:
+        parameter.grad = None
+    return gradients
+
+
+def _kept(parameter: Tensor, buffer: Tensor | None) -> Tensor:
+    """A copy of the parameter's gradient, in the buffer where there is one."""
+    assert parameter.grad is not None
+    return parameter.grad.clone() if buffer is None else buffer.copy_(parameter.grad)
+
+
+def _residual(
+    parameters: Sequence[Tensor], center: Sequence[Tensor], length: Tensor, batch_dims: int
+) -> Tensor:
+    """‖s − φ(∇f(c+s))‖ where the parameters hold c + s; overwrites them."""
+    there = [(p, c) for p, c in zip(parameters, center, strict=True) if p.grad is not None]
+    contact, center = [p for p, _ in there], [c for _, c in there]
+    torch._foreach_sub_(contact, center)
+    add_scaled(contact, _gradients(contact), length, batch_dims=batch_dims, scale=-1.0)
+    return global_norm(contact, batch_dims)
+
+
+def _check(ball: dict[str, Any]) -> None:
+    """Refuse values out of range, by name."""
+    check_range(ball, "radius")
+    if ball["contact"] not in CONTACTS:
+        raise ValueError(f"contact must be one of {', '.join(CONTACTS)}, not {ball['contact']!r}")
+    steps = ball["contact_steps"]
+    if steps < 0 or steps != int(steps):
+        raise ValueError(f"contact_steps must be a whole number from 0, not {steps}")
+    if not ball["loss_scale"] > 0.0:
+        raise ValueError(f"loss_scale must be above 0, not {ball['loss_scale']}")
+    if ball["safeguard"] and ball["contact"] != "search":
+        raise ValueError(f"safeguard is for contact 'search', not {ball['contact']!r}")
