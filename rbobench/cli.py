@@ -42,6 +42,14 @@ class Kind(StrEnum):
     SUITES = "suites"
 
 
+class Study(StrEnum):
+    """What can be studied."""
+
+    EDGE = "edge"
+    FIDELITY = "fidelity"
+    ABLATION = "ablation"
+
+
 class TableFormat(StrEnum):
     """How a leaderboard is written."""
 
@@ -280,6 +288,51 @@ def paper(
     if done.failed:
         print(f"failed: {', '.join(done.failed)}")
         raise typer.Exit(1)
+
+
+@app.command()
+def study(
+    name: Annotated[Study, typer.Argument(help="Which one.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables and figures. [default: results/runs/study-<name>]")
+    ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="A few cells, to see in seconds that it works.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes side by side. [default: one for each core]")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder of real images, train|test/<class>/*; not for edge."
+        ),
+    ] = None,
+) -> None:
+    """Run a study of the ball beyond the paper.
+
+    edge: how sharp a minimum each form can sit in, against theory. fidelity: how far each projection solver
+    gets. ablation: what pays under label noise. Minutes each; tables and figures go to OUT.
+    """
+    from importlib import import_module
+
+    if images is not None and name is Study.EDGE:
+        raise UsageError("the edge study takes no images")
+    more = {} if images is None else {"images": images}
+    folder = out or Path("results/runs") / f"study-{name.value}"
+    try:
+        files = import_module(f"rbobench.studies.{name.value}").run(
+            folder,
+            small=small,
+            jobs=jobs,
+            say=lambda message: print(message, file=sys.stderr, flush=True),
+            **more,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from None
+    print(f"{_counted(len(files), 'file')} in {folder}:")
+    for path in files:
+        print(f"  {path.relative_to(folder)}")
 
 
 @app.command()

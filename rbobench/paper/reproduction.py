@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 from rbobench.errors import UsageError, unknown
 from rbobench.paper import ledger
+from rbobench.processes import one_thread, process_pool
 
 FIGURES = ("figure2", "figure3", "figure4")
 FORMATS = ("pdf", "png")
@@ -81,9 +80,7 @@ def reproduce(
 
     with _writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    # Spawned, for threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs or _cores(), context, initializer=_one_thread) as pool:
+    with process_pool(jobs) as pool:
         drawn = {pool.submit(_draw, name, folder): name for name in figures}
         examined = {pool.submit(_examine, claim.name): claim.name for claim in claims if not claim.timed}
         done_with: Iterable[Future[Any]] = as_completed([*drawn, *examined])
@@ -99,7 +96,7 @@ def reproduce(
             else:
                 files += future.result()
                 tell(drawn[future], "drawn")
-    _one_thread()
+    one_thread()
     for claim in claims:
         if claim.timed:
             note(claim.name, ledger.examine(claim))
@@ -131,13 +128,3 @@ def _draw(name: str, folder: Path) -> list[Path]:
 
 def _examine(name: str) -> ledger.Outcome:
     return ledger.examine(next(claim for claim in ledger.CLAIMS if claim.name == name))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
