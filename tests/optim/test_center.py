@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from functools import partial
 from typing import Any
@@ -346,6 +347,39 @@ def test_a_radius_schedule_applies() -> None:
         radii.append(optimizer.contact_radius.item())
     assert radii[0] == 0.0
     assert radii[2] == pytest.approx(radii[1] / 3, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("contact", "above"), [("search", 1), ("previous", 1), ("mirrored", 1), ("lagged", 2)]
+)
+def test_holds_at_most_what_is_promised_above_sgd_with_momentum(contact: str, above: int) -> None:
+    """Counted while the closure is called, when memory is scarcest; gradients are not yet there."""
+    point = nn.Parameter(torch.full((12_347,), 0.3))
+    held = []
+
+    def closure() -> Tensor:
+        point.grad = None
+        gc.collect()
+        storages = {
+            each.untyped_storage().data_ptr()
+            for each in gc.get_objects()
+            if type(each) in (Tensor, nn.Parameter) and each.numel() == point.numel()
+        }
+        held.append(len(storages))
+        loss = torch.cos(point).sum()
+        loss.backward()
+        return loss
+
+    sgd = SGD([point], 0.01, momentum=0.9)
+    for _ in range(2):
+        sgd.step(closure)
+    expected = held[-1] + above
+    del sgd
+    held.clear()
+    optimizer = CenterRBO([point], 0.01, 0.1, contact=contact, momentum=0.9)
+    for _ in range(4):
+        optimizer.step(closure)
+    assert max(held) == expected
 
 
 BAD = {
