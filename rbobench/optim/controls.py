@@ -26,6 +26,7 @@ def rbo_null(
     loss_scale: float = 1.0,
     weight_decay: float = 0.0,
     batch_dims: int = 0,
+    projection_tolerance: float | None = None,
 ) -> RBO:
     """`RBO` at radius 0: the same steps, projection and cost, and no ball."""
     return RBO(
@@ -39,6 +40,7 @@ def rbo_null(
         loss_scale=loss_scale,
         weight_decay=weight_decay,
         batch_dims=batch_dims,
+        projection_tolerance=projection_tolerance,
     )
 
 

@@ -148,7 +148,7 @@ class CenterProblem:
 class CenterProjection(Protocol):
     """Moves the parameters of `problem` towards the footpoint of its center."""
 
-    def __call__(self, problem: CenterProblem, *, steps: int, lr: float) -> None:
+    def __call__(self, problem: CenterProblem, *, steps: int, lr: float) -> object:
         """Project within `steps` evaluations, the one at θ_t included."""
         ...
 
@@ -212,6 +212,16 @@ class DistanceConstraintRBO(RBO):
     """
 
     projections: ClassVar[Collection[str]] = CENTER_PROJECTIONS.keys()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters to the ball.
+
+        Raises:
+            ValueError: As `RBO`'s, or if a tolerance is given, which no projection here knows.
+        """
+        if {**self.defaults, **param_group}["projection_tolerance"] is not None:
+            raise ValueError("the ball under a distance constraint takes no projection_tolerance")
+        super().add_param_group(param_group)
 
     def _roll(self, ball: dict[str, Any], parameters: list[Tensor], closure: Closure, loss: Tensor) -> None:
         """Move the center once, and the contact after it."""

@@ -6,7 +6,10 @@ amplifies. Written in displacements from θ_t it is exact: with s = √(1+λ²�
 
     r = (θ−θ_t) + (η+c) g_t + (c−κ) d,    c = λ²(f − f_t + η‖g_t‖²),
 
-which at θ_t is ηs²g_t, so that nothing moves where η = 0 and the first step costs no evaluation.
+which at θ_t is ηs²g_t, so that nothing moves where η = 0 and the first step costs no evaluation. Distances
+are compared in the same form: with u = θ−θ_t, ½ distance² is above its value at θ_t, ½(ρ²+η²s²‖g_t‖²), by
+
+    ½‖u‖² + η⟨u, g_t⟩ + ηλ²‖g_t‖²(f−f_t) + ½λ²(f−f_t)² − κ(f − f_t − ⟨g_t, u⟩).
 """
 
 from __future__ import annotations
@@ -59,11 +62,13 @@ class DistanceGradient:
     """r = (θ−θ_t) + `start_coefficient` · g_t + `difference_coefficient` · `difference`.
 
     Args:
+        rise: f(θ) − f(θ_t), of the batch's shape.
         difference: g(θ) − g_t, one tensor for each parameter; the solver may overwrite it.
         start_coefficient: η + c, of the batch's shape.
         difference_coefficient: c − κ, of the batch's shape.
     """
 
+    rise: Tensor
     difference: list[Tensor]
     start_coefficient: Tensor
     difference_coefficient: Tensor
@@ -88,6 +93,9 @@ class FootpointProblem:
         start: A copy of θ_t.
         start_gradient: g_t, weight decay included.
         start_slope: ηs², so that r = ηs²g_t at θ_t.
+        pull: κ, of the batch's shape.
+        start_squared: ‖g_t‖², of the batch's shape.
+        start_residual: ‖r‖ at θ_t, of the batch's shape.
     """
 
     def __init__(
@@ -109,7 +117,7 @@ class FootpointProblem:
         self.loss_scale = loss_scale
         self.domain = domain
         self.batch_dims = batch_dims
-        self._decays = decays
+        self.decays = decays
         self._lr = lr
         self._start_value = value
         self.start = [kept.start for kept in memory]
@@ -119,25 +127,71 @@ class FootpointProblem:
         squared = global_norm(self.start_gradient, batch_dims).square()
         squared_length = 1.0 + loss_scale**2 * squared
         self._ascent = lr * squared
-        self._pull = radius * loss_scale / squared_length.sqrt()
+        self.pull = radius * loss_scale / squared_length.sqrt()
         self.start_slope = lr * squared_length
+        self.start_squared = squared
+        self.start_residual = self.start_slope * squared.sqrt()
+        self._radius = radius
 
     def gradient(self) -> DistanceGradient:
         """Evaluate once at the present θ: the gradient of ½ distance², as coefficients of known vectors."""
         value = evaluate(self.closure)
-        difference = take_gradients(self.parameters, self._decays)
+        difference = take_gradients(self.parameters, self.decays)
         torch._foreach_sub_(difference, self.start_gradient)
-        rise = value - self._start_value + self._ascent
-        rise = rise + decay_difference(self.parameters, self.start, self._decays, self.batch_dims)
-        coefficient = self.loss_scale**2 * rise
-        return DistanceGradient(difference, coefficient + self._lr, coefficient - self._pull)
+        # In this order: the paper's projection keeps its trajectories bit for bit.
+        ascent = value - self._start_value + self._ascent
+        decay = decay_difference(self.parameters, self.start, self.decays, self.batch_dims)
+        coefficient = self.loss_scale**2 * (ascent + decay)
+        rise = value - self._start_value + decay
+        return DistanceGradient(rise, difference, coefficient + self._lr, coefficient - self.pull)
+
+    def growth(self, rise: Tensor) -> Tensor:
+        """½ distance² at the present θ less its value at θ_t, without cancellation; of the batch's shape.
+
+        Args:
+            rise: f(θ) − f(θ_t).
+        """
+        along, squared = torch.zeros_like(rise), torch.zeros_like(rise)
+        # One tensor at a time: all at once would take another copy of the parameters.
+        for here, before, slope in zip(self.parameters, self.start, self.start_gradient, strict=True):
+            moved = [here - before]
+            along = along + inner_product(moved, [slope], self.batch_dims)
+            squared = squared + inner_product(moved, moved, self.batch_dims)
+        climb = self.loss_scale**2 * rise
+        straight = 0.5 * squared + self._lr * along + climb * (self._ascent + 0.5 * rise)
+        return straight - self.pull * (rise - along)
+
+    def curving(self, rise: Tensor) -> Tensor:
+        """The factor c − κ of ∇²f in the Hessian of ½ distance², I + λ²ggᵀ + (c−κ)∇²f.
+
+        Args:
+            rise: f there, less f(θ_t).
+        """
+        return self.loss_scale**2 * (rise + self._ascent) - self.pull
+
+    def distance(self, growth: Tensor) -> Tensor:
+        """The distance where ½ distance² is `growth` above its value at θ_t."""
+        start = self._radius**2 + self._ascent * self.start_slope
+        return (start + 2.0 * growth).clamp(min=0.0).sqrt()
+
+    def residual_norm(self, r: DistanceGradient) -> Tensor:
+        """‖r‖ at the present θ, of the batch's shape."""
+        total = torch.zeros_like(r.rise)
+        for here, before, slope, difference in zip(
+            self.parameters, self.start, self.start_gradient, r.difference, strict=True
+        ):
+            part = [here - before]
+            add_scaled(part, [slope], r.start_coefficient, batch_dims=self.batch_dims)
+            add_scaled(part, [difference], r.difference_coefficient, batch_dims=self.batch_dims)
+            total = total + inner_product(part, part, self.batch_dims)
+        return total.sqrt()
 
     def center(self) -> tuple[list[Tensor], Tensor]:
         """The candidate center (a, b) of Eq. 7: one tensor for each parameter, and the batch's shape."""
         a = list(torch._foreach_clone(self.start))
-        away = self._pull + self._lr
+        away = self.pull + self._lr
         add_scaled(a, self.start_gradient, away, batch_dims=self.batch_dims, scale=-1.0)
-        height = self._pull / self.loss_scale - self.loss_scale * self._ascent
+        height = self.pull / self.loss_scale - self.loss_scale * self._ascent
         return a, self.loss_scale * self._start_value + height
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rbobench.optim.footpoint import Decay, FootpointProblem, Memory
 from rbobench.optim.groups import check_agreement, check_range
-from rbobench.optim.projection import PROJECTIONS
+from rbobench.optim.projection import PROJECTIONS, Outcome
 from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure
 
 # What makes the ball: one for all parameters. Weight decay is f's, and may differ between groups.
@@ -23,6 +23,7 @@ _BALL = (
     "projection_steps",
     "projection_lr",
     "projection_domain",
+    "projection_tolerance",
     "loss_scale",
     "batch_dims",
 )
@@ -32,8 +33,8 @@ class RBO(torch.optim.Optimizer):
     """Roll a ball of radius ρ over the loss surface instead of moving a point.
 
     One step moves the ball's center along the tangent of the surface (Eq. 2, 7) and projects it back onto the
-    surface (Eq. 8). It costs exactly `projection_steps` gradient evaluations of one fixed function: `closure`
-    must see the same batch at every call of a step.
+    surface (Eq. 8). It costs exactly `projection_steps` gradient evaluations of one fixed function, unless a
+    tolerance stops it earlier: `closure` must see the same batch at every call of a step.
 
     The step size and the radius are read from the parameter groups at every step, so that any scheduler may
     change them. All groups together carry one ball: they must agree on everything but `weight_decay`.
@@ -42,10 +43,12 @@ class RBO(torch.optim.Optimizer):
         params: Parameters or parameter groups.
         lr: η, the step of the center, ≥ 0; a number, or a tensor with one for each problem of a batch.
         radius: ρ, the radius, ≥ 0; a number, or a tensor with one for each problem. 0 takes the ball out.
-        projection: The solver of the footpoint problem: `"sgd"`, the paper's; or `"exact"`, a search of the
-            whole graph for study, on closures with a `landscape` of one or two parameters. It evaluates the
-            closure once a step, and what it searches is not counted.
-        projection_steps: P, the projection steps and the gradient evaluations of a step, ≥ 1; of `"sgd"`.
+        projection: The solver of the footpoint problem: `"sgd"`, the paper's; `"gauss-newton"`,
+            `"anderson"`, `"lbfgs"`, `"newton-cg"` or `"auto"`, which never end farther from the center than
+            θ_t; or `"exact"`, a search of the whole graph for study, on closures with a `landscape` of one or
+            two parameters. It evaluates the closure once a step, and what it searches is not counted.
+        projection_steps: P, the gradient evaluations of a step, ≥ 1, ≥ 2 where trial points are compared; not
+            of `"exact"`. Hessian-vector products of `"newton-cg"` count as evaluations.
         projection_lr: γ, the step size of the projection, > 0; of `"sgd"`.
         projection_domain: The box (low, high) of every coordinate that `"exact"` searches; by default the
             landscape's own.
@@ -53,6 +56,11 @@ class RBO(torch.optim.Optimizer):
         weight_decay: wd ≥ 0: ½wd‖θ‖² is part of f, in its value and in its gradient.
         batch_dims: How many leading dimensions of every parameter number independent problems; the closure
             then returns one loss for each. A problem that leaves the finite numbers stays where it was.
+        projection_tolerance: Stop projecting where ‖r‖, the gradient of ½ distance², is at most this share of
+            what it is at θ_t; > 0. The host then waits for every evaluation. `None` spends the whole budget.
+
+    Attributes:
+        outcome: How the last projection ended; `None` before the first step.
 
     Raises:
         ValueError: If a value is out of range, or groups disagree on the ball.
@@ -81,6 +89,7 @@ class RBO(torch.optim.Optimizer):
         loss_scale: float = 1.0,
         weight_decay: float = 0.0,
         batch_dims: int = 0,
+        projection_tolerance: float | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -89,16 +98,19 @@ class RBO(torch.optim.Optimizer):
             "projection_steps": projection_steps,
             "projection_lr": projection_lr,
             "projection_domain": projection_domain,
+            "projection_tolerance": projection_tolerance,
             "loss_scale": loss_scale,
             "weight_decay": weight_decay,
             "batch_dims": batch_dims,
         }
         self._memory: dict[Tensor, Memory] = {}
+        self.outcome: Outcome | None = None
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._memory = {}
+        self.outcome = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters to the ball.
@@ -118,7 +130,7 @@ class RBO(torch.optim.Optimizer):
 
         Args:
             closure: Clears the gradients, evaluates the loss, calls backward and returns the loss; called
-                `projection_steps` times.
+                `projection_steps` times at most.
 
         Returns:
             The loss at θ_t, where the step began, detached.
@@ -152,8 +164,12 @@ class RBO(torch.optim.Optimizer):
             domain=ball["projection_domain"],
             batch_dims=ball["batch_dims"],
         )
-        project = PROJECTIONS[ball["projection"]]
-        project(problem, steps=ball["projection_steps"], lr=ball["projection_lr"])
+        self.outcome = PROJECTIONS[ball["projection"]].project(
+            problem,
+            steps=ball["projection_steps"],
+            lr=ball["projection_lr"],
+            tolerance=ball["projection_tolerance"],
+        )
         if ball["batch_dims"] > 0:
             freeze_diverged(parameters, problem.start, loss, ball["batch_dims"])
 
@@ -186,6 +202,14 @@ def _check(settings: dict[str, Any], projections: Collection[str]) -> None:
     if settings["projection"] not in projections:
         known = ", ".join(sorted(projections))
         raise ValueError(f"projection must be one of {known}, not {settings['projection']!r}")
+    least = PROJECTIONS[settings["projection"]].least_steps
+    if settings["projection_steps"] < least:
+        raise ValueError(
+            f"projection {settings['projection']!r} compares trial points with θ_t: projection_steps must be "
+            f"at least {least}, not {settings['projection_steps']}"
+        )
+    if settings["projection_tolerance"] is not None:
+        check_range(settings, "projection_tolerance", above=True)
     domain = settings["projection_domain"]
     if domain is not None and not (len(domain) == 2 and -math.inf < domain[0] < domain[1] < math.inf):
         raise ValueError(f"projection_domain must be (low, high) with low < high, both finite, not {domain}")

@@ -15,7 +15,7 @@ from rbobench.runner.execution import run_suite
 from rbobench.runner.schema import Suite
 from rbobench.studies.ablation_methods import BY_NAME
 
-BUDGET = 1000
+BUDGET = 800
 SEEDS = 3
 IMAGES = 2000
 TASK = "images-noise"
@@ -71,7 +71,7 @@ def image_suite(summary: pd.DataFrame, images: Path) -> Suite:
             "description": "Best cells of the digits on real images with noisy labels",
             "seeds": SEEDS,
             "budget": {"gradient_evaluations": BUDGET},
-            "evaluations": 4,
+            "evaluations": 2,
             "optimizers": optimizers,
             "tasks": {
                 TASK: {

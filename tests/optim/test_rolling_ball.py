@@ -336,7 +336,7 @@ BAD = [
     ({"weight_decay": -1e-4}, "weight_decay must be finite and at least 0"),
     ({"projection_steps": 0}, "projection_steps must be a whole number from 1, not 0"),
     ({"projection_steps": 2.5}, "projection_steps must be a whole number from 1, not 2.5"),
-    ({"projection": "newton"}, "projection must be one of exact, sgd, not 'newton'"),
+    ({"projection": "newton"}, "projection must be one of anderson, .*, sgd, not 'newton'"),
     ({"batch_dims": -1}, "batch_dims must be at least 0, not -1"),
 ]
 

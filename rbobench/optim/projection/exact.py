@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rbobench.errors import UsageError
+from rbobench.optim.projection.outcome import Outcome
 from rbobench.optim.tensors import Closure
 
 
@@ -38,7 +39,7 @@ class Centered(Protocol):
         ...
 
 
-def project_exactly(problem: Centered, *, steps: int, lr: float) -> None:
+def project_exactly(problem: Centered, *, steps: int, lr: float, tolerance: float | None = None) -> Outcome:
     """Move the parameters to the footpoint of the ball's center (Eq. 8), found by search of the whole graph.
 
     In a batch, a problem whose footpoint may lie outside the box becomes NaN, as one that diverged.
@@ -47,6 +48,11 @@ def project_exactly(problem: Centered, *, steps: int, lr: float) -> None:
         problem: The footpoint problem; its closure must have a `landscape`.
         steps: Not used: no evaluation of the closure is needed.
         lr: Not used.
+        tolerance: Not used.
+
+    Returns:
+        How it ended; converged where the footpoint is certain to lie inside the box. The one evaluation is
+        that at θ_t.
 
     Raises:
         UsageError: If there is no landscape of one or two parameters with a bounded domain, or the footpoint
@@ -83,3 +89,9 @@ def project_exactly(problem: Centered, *, steps: int, lr: float) -> None:
         )
     nearest = np.where(found.certain[:, None], found.points, np.nan)
     point.copy_(torch.from_numpy(nearest).reshape(point.shape))
+    value, gradient = landscape.value_and_grad(point)
+    height = problem.loss_scale * value - b
+    r = point - position + (problem.loss_scale * height).unsqueeze(-1) * gradient
+    distance = torch.hypot(torch.linalg.vector_norm(point - position, dim=-1), height)
+    converged = torch.from_numpy(found.certain).reshape(b.shape).to(b.device)
+    return Outcome(1, distance, torch.linalg.vector_norm(r, dim=-1), converged)
