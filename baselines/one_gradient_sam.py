@@ -211,7 +211,7 @@ def register() -> None:
     """Register SAM's kin of one gradient."""
     common: dict[str, Any] = {
         "wraps": "base_optimizer",
-        "controls": ("sgd-short",),
+        "controls": ("sgd",),
         "batched": True,
         "reductions": (Reduction({"rho": 0.0}, "sgd"),),
         "exceptions": ELSEWHERE,

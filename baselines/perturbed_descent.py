@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from rbobench.optim.base_optimizer import BaseOptimizer
+from rbobench.optim.center import TINY
 from rbobench.optim.groups import check_agreement, check_range
 from rbobench.optim.tensors import global_norm, spread
 from rbobench.optim.wrapper import OptimizerWrapper
 from rbobench.randomness import normal_like
-
-TINY = 1e-12
-"""Keeps a vanishing gradient from being divided by zero, as in the code of SAM's authors."""
 
 
 class PerturbedDescent(OptimizerWrapper):

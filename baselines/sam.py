@@ -13,7 +13,7 @@ from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.base_optimizer import BaseOptimizer, gradient_base
 from rbobench.optim.groups import check_range
 from rbobench.optim.perturbation import perturbed
-from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure
+from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure, taken
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
 
@@ -79,7 +79,7 @@ class SAM(PerturbedDescent):
         settings = self._agreed()
         loss = evaluate(closure if contact_closure is None else contact_closure)
         parameters = active(self.param_groups)
-        gradients = _taken(parameters)
+        gradients = taken(parameters)
         if parameters:
             with perturbed(parameters, self._offsets(parameters, gradients, settings)):
                 if not self.keeps_gradients:
@@ -187,16 +187,6 @@ class RandomSAM(SAM):
         for group in self.param_groups:
             group["random_steps"] += 1
         return self._of_length(drawn, settings["rho"])
-
-
-def _taken(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """The parameters' gradients, which are theirs no more: a closure may clear gradients in place."""
-    gradients = []
-    for parameter in parameters:
-        assert parameter.grad is not None
-        gradients.append(parameter.grad)
-        parameter.grad = None
-    return gradients
 
 
 def sam(

@@ -154,7 +154,7 @@ class OptimizerInfo:
         """Gradient evaluations of one step under resolved `hyperparameters`."""
         declared = self.gradient_evaluations
         whole = declared if isinstance(declared, int) else declared(hyperparameters)
-        fraction: float = hyperparameters.get(CONTACT_FRACTION, 1.0)
+        fraction: float = hyperparameters.get(CONTACT_FRACTION, 1.0) if self.looks_around else 1.0
         return whole if fraction == 1.0 else 1.0 + (whole - 1) * fraction
 
     def create(self, params: Any, hyperparameters: Mapping[str, Any], *, seed: int = 0) -> Optimizer:
@@ -164,7 +164,9 @@ class OptimizerInfo:
             UsageError: If the factory refuses a value.
         """
         extra = {"seed": seed} if self.randomized else {}
-        own = {name: value for name, value in hyperparameters.items() if name != CONTACT_FRACTION}
+        own = dict(hyperparameters)
+        if self.looks_around:
+            own.pop(CONTACT_FRACTION, None)
         try:
             return self.factory(params, **own, **extra)
         except UsageError:
@@ -371,11 +373,11 @@ def create_optimizer(name: str, params: Any, *, seed: int = 0, **hyperparameters
     Raises:
         UsageError: If the name or a hyperparameter is unknown, or a value is refused.
     """
-    if CONTACT_FRACTION in hyperparameters:
+    info = get_optimizer(name)
+    if info.looks_around and CONTACT_FRACTION in hyperparameters:
         raise UsageError(
             f"{CONTACT_FRACTION} belongs to a suite's trial; give `step` a contact_closure in your own loop"
         )
-    info = get_optimizer(name)
     return info.create(params, info.resolve(hyperparameters), seed=seed)
 
 

@@ -25,7 +25,16 @@ from rbobench.errors import UsageError
 from rbobench.optim.groups import check_agreement, check_range
 from rbobench.optim.perturbation import displaced
 from rbobench.optim.sgd import SGD
-from rbobench.optim.tensors import Closure, active, add_scaled, evaluate, global_norm, require_closure, spread
+from rbobench.optim.tensors import (
+    Closure,
+    active,
+    add_scaled,
+    evaluate,
+    global_norm,
+    require_closure,
+    spread,
+    taken,
+)
 from rbobench.optim.wrapper import OptimizerWrapper
 
 CONTACTS = ("search", "previous", "mirrored", "lagged")
@@ -37,8 +46,8 @@ _LAST, _OLDER = "contact_gradient", "older_contact_gradient"
 _BALL = ("radius", "contact", "contact_steps", "loss_scale", "safeguard")
 _ONE = "CenterRBO rolls one ball over all parameters"
 
-_TINY = 1e-12
-"""Keeps a vanishing gradient from being divided by zero where the loss scale is infinite, as SAM does."""
+TINY = 1e-12
+"""Keeps a vanishing gradient from being divided by zero, as in the code of SAM's authors."""
 
 
 def contact_length(norm: Tensor, radius: float | Tensor, loss_scale: float) -> Tensor:
@@ -50,7 +59,7 @@ def contact_length(norm: Tensor, radius: float | Tensor, loss_scale: float) -> T
         loss_scale: λ; infinite is SAM's ρ/‖g‖.
     """
     if math.isinf(loss_scale):
-        return radius / (norm + _TINY)
+        return radius / (norm + TINY)
     return radius / torch.hypot(norm, torch.full_like(norm, 1.0 / loss_scale))
 
 
@@ -86,7 +95,8 @@ class CenterRBO(OptimizerWrapper):
             be `rbobench.optim.sgd.SGD`, as the default is.
         safeguard: Let `"search"` descend by the best of its contacts, by ψ(s) = λf(c+s) + √(ρ²−‖s‖²), s = 0
             included, instead of by the last one. It costs no evaluation, and one more parameter copy.
-        base_optimizer: Builds another optimizer to descend, from `params`; `lr` is then set in its groups.
+        base_optimizer: Builds another optimizer to descend, from `params`; `lr` then takes the place of its
+            default.
 
     Attributes:
         contact_radius: ‖s‖ of the last step, of the batch's shape; `None` before it.
@@ -138,7 +148,9 @@ class CenterRBO(OptimizerWrapper):
                     raise ValueError(f"{name} is the default SGD's; give it to base_optimizer instead")
             base = base_optimizer(params)
             for group in base.param_groups:
-                group["lr"] = lr
+                if group["lr"] == base.defaults["lr"]:  # not one of the group's own
+                    group["lr"] = lr
+            base.defaults["lr"] = lr
         super().__init__(base, ball, batch_dims)
         for group in self.param_groups:
             _check(group)
@@ -179,7 +191,9 @@ class CenterRBO(OptimizerWrapper):
         if contact_closure is not None and ball["safeguard"]:
             raise ValueError("safeguard compares losses of one closure; it takes no contact_closure")
         steps, dims = ball["contact_steps"], self._batch_dims
-        look = closure if contact_closure is None or steps == 0 else contact_closure
+        if contact_closure is not None and steps == 0:
+            raise ValueError("contact_steps = 0 searches for nothing; it takes no contact_closure")
+        look = closure if contact_closure is None else contact_closure
         loss = last = evaluate(look)
         parameters = active(self.param_groups)
         if not parameters:
@@ -190,7 +204,7 @@ class CenterRBO(OptimizerWrapper):
         for step in range(steps):
             if best is not None:
                 best.offer(found, last, parameters)
-            buffers, radius = _taken(parameters), length * norm
+            buffers, radius = taken(parameters), length * norm
             with displaced(parameters, buffers, length, dims):
                 last = evaluate(closure if step == steps - 1 else look)
                 norm, length = self._phi(parameters)
@@ -199,7 +213,7 @@ class CenterRBO(OptimizerWrapper):
             del buffers
         if best is not None:
             best.offer(found, last, parameters)
-            found = best.keep(parameters)
+            found, last = best.keep(parameters), best.loss
         self.contact_radius, self.residual = found
         self._base_step(last)
         return loss if look is closure else last
@@ -223,8 +237,9 @@ class CenterRBO(OptimizerWrapper):
             with displaced(moved, buffers, sign * length, dims):
                 loss = evaluate(closure)
                 parameters = active(self.param_groups)
-                _, length = self._phi(parameters)
-                self.contact_radius, self.residual = radius, _residual(moved, buffers, length, dims)
+                if parameters:
+                    norm, length = self._phi(parameters)
+                    self.contact_radius, self.residual = radius, _residual(moved, buffers, length, dims)
         else:
             loss = evaluate(closure)
             parameters = active(self.param_groups)
@@ -232,7 +247,7 @@ class CenterRBO(OptimizerWrapper):
                 norm, length = self._phi(parameters)
                 self.contact_radius, self.residual = torch.zeros_like(norm), length * norm
         free = dict(zip(moved, buffers, strict=True))
-        gradients = {each: _kept(each, free.get(each)) for each in parameters}
+        gradients = {each: _kept(each, free.get(each), norm, dims) for each in parameters}
         self._base_step(loss)
         # After the base's step, which may take an empty state for its first.
         for parameter, gradient in gradients.items():
@@ -285,12 +300,19 @@ class CenterRBO(OptimizerWrapper):
 
 
 class _Best:
-    """Of the contacts that a search has seen, the one of the largest ψ(s)/λ = f(c+s) + √(ρ²−‖s‖²)/λ."""
+    """Of the contacts that a search has seen, the one of the largest ψ(s)/λ = f(c+s) + √(ρ²−‖s‖²)/λ.
+
+    One that is not finite is never better.
+
+    Attributes:
+        loss: f there, of the batch's shape.
+    """
 
     def __init__(self, ball: dict[str, Any], batch_dims: int) -> None:
         self._radius, self._scale = ball["radius"], ball["loss_scale"]
         self._dims = batch_dims
         self._value: Tensor | None = None
+        self.loss: Tensor
         self._gradients: list[Tensor] = []
         self._found: tuple[Tensor, Tensor]
 
@@ -299,11 +321,12 @@ class _Best:
         gap = (self._radius**2 - found[0].square()).clamp(min=0.0).sqrt()
         value = loss + gap / self._scale
         if self._value is None:
-            self._value, self._found = value, found
+            self._value, self._found, self.loss = value, found, loss
             self._gradients = list(torch._foreach_clone(_gradients(parameters)))
             return
-        better = value > self._value
+        better = (value > self._value) & torch.isfinite(value) & torch.isfinite(found[1])
         self._value = torch.where(better, value, self._value)
+        self.loss = torch.where(better, loss, self.loss)
         (radius, residual), (old_radius, old_residual) = found, self._found
         self._found = torch.where(better, radius, old_radius), torch.where(better, residual, old_residual)
         for kept, new in zip(self._gradients, _gradients(parameters), strict=True):
@@ -320,18 +343,16 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def _taken(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Move the gradients out of the parameters."""
-    gradients = _gradients(parameters)
-    for parameter in parameters:
-        parameter.grad = None
-    return gradients
+def _kept(parameter: Tensor, buffer: Tensor | None, norm: Tensor, batch_dims: int) -> Tensor:
+    """A copy of the parameter's gradient, in the buffer where there is one.
 
-
-def _kept(parameter: Tensor, buffer: Tensor | None) -> Tensor:
-    """A copy of the parameter's gradient, in the buffer where there is one."""
-    assert parameter.grad is not None
-    return parameter.grad.clone() if buffer is None else buffer.copy_(parameter.grad)
+    Of a problem whose gradient has the `norm` of no finite one, 0: its next contact is the center.
+    """
+    gradient = parameter.grad
+    assert gradient is not None
+    if batch_dims > 0:
+        gradient = torch.where(spread(torch.isfinite(norm), gradient, batch_dims), gradient, 0.0)
+    return gradient.clone() if buffer is None else buffer.copy_(gradient)
 
 
 def _residual(

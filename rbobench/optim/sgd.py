@@ -44,7 +44,7 @@ class SGD(torch.optim.SGD):
         # torch takes only one-element tensors; the problems' own rates go into the groups afterwards.
         scalar = lr if not isinstance(lr, Tensor) or lr.numel() == 1 else 0.0
         super().__init__(params, scalar, momentum, dampening, weight_decay, nesterov, foreach=None)
-        self.defaults["batch_dims"] = batch_dims
+        self.defaults.update(lr=lr, batch_dims=batch_dims)
         for group in self.param_groups:
             group.setdefault("batch_dims", batch_dims)
             if group["lr"] is scalar:

@@ -39,6 +39,16 @@ def active(param_groups: Iterable[dict[str, Any]]) -> list[Tensor]:
     ]
 
 
+def taken(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The gradients of parameters that have one, theirs no more: a closure may clear gradients in place."""
+    gradients = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            gradients.append(parameter.grad)
+            parameter.grad = None
+    return gradients
+
+
 def inner_product(left: Sequence[Tensor], right: Sequence[Tensor], batch_dims: int = 0) -> Tensor:
     """⟨left, right⟩ over all tensors, per problem of the batch.
 

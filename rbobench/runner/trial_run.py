@@ -79,7 +79,7 @@ def _train_and_measure(
         evaluations=trial.evaluations,
         reestimate=reestimate,
         patience=rule.patience,
-        contact_fraction=trial.hyperparameters.get(CONTACT_FRACTION, 1.0),
+        contact_fraction=trial.hyperparameters.get(CONTACT_FRACTION, 1.0) if info.looks_around else 1.0,
     )
     spent = _spent(problem, training, budget)  # before measurements that may ask the objective too
     at_measured_weights: AbstractContextManager[None]

@@ -32,8 +32,9 @@ NOISES = (0.0, 0.4)
 SEEDS = tuple(range(5))
 BUDGETS = (2000, 4000, 8000)
 EVERY = 100
-LEVELS = (0.1, 0.2, 0.5)
-"""Shares of the flipped labels at whose memorization methods are compared."""
+LEVELS = (0.2, 0.35, 0.5)
+"""Shares of the flipped labels at whose memorization methods are compared: well above the tenth of a network
+that guesses."""
 
 CELL = ["noise", "method", "lr", "radius"]
 
@@ -77,7 +78,7 @@ def run(
     files.append(out / "cells.parquet")
     for name, table in (("summary", summary), ("equal_memorization", levels)):
         table.to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
-        (out / f"{name}.md").write_text(markdown(table) + "\n")
+        (out / f"{name}.md").write_text(markdown(table) + "\n", encoding="utf-8")
         files += [out / f"{name}.csv", out / f"{name}.md"]
     files += ablation_figures.draw(out, summary, levels, rows)
     if images is not None:
@@ -114,7 +115,7 @@ def train_all(
     places = {}
     for method in methods:
         for noise in NOISES:
-            decides = [PROTOCOL, asdict(method), method.cost, noise, seeds, budget, EVERY, HIDDEN]
+            decides = [PROTOCOL, asdict(method), method.resolved, noise, seeds, budget, EVERY, HIDDEN]
             places[method.name, noise] = folder / f"{digest(decides)[:16]}.parquet"
     with process_pool(jobs) as pool:
         running = {
@@ -143,6 +144,8 @@ def at_budgets(curves: pd.DataFrame, budgets: Iterable[int]) -> pd.DataFrame:
         last = within[within["gradients"] == budget]
         best = within.loc[within.groupby([*CELL, "seed"])["validation_accuracy"].idxmax()]
         best = best.rename(columns={"test_accuracy": "test_chosen"})[[*CELL, "seed", "test_chosen"]]
+        ever = within.groupby([*CELL, "seed"], as_index=False)["diverged"].any()
+        last = last.drop(columns="diverged").merge(ever, on=[*CELL, "seed"])
         rows.append(last.merge(best, on=[*CELL, "seed"]).assign(budget=budget))
     renamed = {"test_accuracy": "test_last", "validation_accuracy": "validation_last"}
     return pd.concat(rows, ignore_index=True).drop(columns="gradients").rename(columns=renamed)
@@ -158,7 +161,7 @@ def choose(rows: pd.DataFrame) -> pd.DataFrame:
     """
     groups = rows.groupby([*CELL, "budget"])
     scores = groups["validation_last"].mean().where(~groups["diverged"].any())
-    winners = scores.groupby(["noise", "method", "budget"]).idxmax().dropna()
+    winners = scores.dropna().groupby(["noise", "method", "budget"]).idxmax()
     cells = pd.DataFrame(list(winners), columns=[*CELL, "budget"])
     at_edge = {}
     for name in ("lr", "radius"):
@@ -178,7 +181,8 @@ def compare(chosen: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Means over the seeds; `half_width` of the 95 % t interval; `gain` over the control, paired by seed,
-        with its interval and the smallest difference that would have been seen with a chance of 80 %.
+        with its interval (uncorrected for how many there are), and the smallest difference that would have
+        been seen with a chance of 80 %.
     """
     table = []
     for key, cell in chosen.sort_values("seed").groupby(["noise", "method", "budget"]):
@@ -204,6 +208,7 @@ def compare(chosen: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
             row |= {
                 "control": method.control,
                 "control_lr": control["lr"].iloc[0],
+                "control_at_edge": control["lr"].iloc[0] in (min(own := _rates(method)), max(own)),
                 "control_test": control["test_accuracy"].mean(),
                 "gain": gain.difference,
                 "gain_low": gain.low,
@@ -219,6 +224,11 @@ def compare(chosen: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
+def _rates(method: Method) -> tuple[float, ...]:
+    """The learning rates tried of a method's control."""
+    return BY_NAME[method.control].rates if method.control is not None else ()
+
+
 def _control(
     method: Method, noise: float, budget: int, chosen: pd.DataFrame, curves: pd.DataFrame
 ) -> pd.DataFrame | None:
@@ -229,13 +239,13 @@ def _control(
         one = chosen[
             (chosen["method"] == method.control) & (chosen["noise"] == noise) & (chosen["budget"] == budget)
         ]
-        return one.rename(columns={"test_last": "test_accuracy"}).sort_values("seed")
+        return None if one.empty else one.rename(columns={"test_last": "test_accuracy"}).sort_values("seed")
     steps = budget / method.cost
     own = curves[(curves["method"] == method.control) & (curves["noise"] == noise)]
     there = own[own["steps"] == own.loc[own["steps"] <= steps, "steps"].max()]
     groups = there.groupby("lr")
-    score = groups["validation_accuracy"].mean().where(~groups["diverged"].any())
-    return there[there["lr"] == score.idxmax()].sort_values("seed")
+    score = groups["validation_accuracy"].mean()[~groups["diverged"].any()]
+    return there[there["lr"] == score.idxmax()].sort_values("seed") if len(score) else None
 
 
 def at_equal_memorization(curves: pd.DataFrame, levels: Iterable[float] = LEVELS) -> pd.DataFrame:
@@ -251,7 +261,7 @@ def at_equal_memorization(curves: pd.DataFrame, levels: Iterable[float] = LEVELS
     seeds = noisy["seed"].nunique()
     table = []
     for level in levels:
-        reached = noisy[noisy["memorization"] >= level].sort_values("gradients")
+        reached = noisy[(noisy["memorization"] >= level) & ~noisy["diverged"]].sort_values("gradients")
         first = reached.drop_duplicates([*CELL, "seed"])
         groups = first.groupby(CELL)
         score = groups["validation_accuracy"].mean().where(groups.size() == seeds)
@@ -266,6 +276,7 @@ def at_equal_memorization(curves: pd.DataFrame, levels: Iterable[float] = LEVELS
                     "lr": lr,
                     "radius": radius,
                     "gradients": cell["gradients"].mean(),
+                    "memorization": cell["memorization"].mean(),
                     "test_accuracy": cell["test_accuracy"].mean(),
                     "half_width": (high - low) / 2,
                 }

@@ -50,22 +50,30 @@ class Method:
     @property
     def cost(self) -> float:
         """Gradient evaluations of a step, in those of a batch of `BATCH` samples."""
+        return get_optimizer(self.optimizer).cost(self.resolved) * self.batch_size / BATCH
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """All its hyperparameters, learning rate and radius those of the grid's first cell."""
         info = get_optimizer(self.optimizer)
         given: dict[str, Any] = {"lr": self.rates[0], **self.hyperparameters}
         if self.radius is not None:
             given[self.radius] = self.radii[0]
         if info.looks_around:
             given["contact_fraction"] = self.contact_fraction
-        return info.cost(info.resolve(given)) * self.batch_size / BATCH
+        return info.resolve(given)
 
 
-def _ball(name: str, solver: str, steps: int, rates: tuple[float, ...]) -> list[Method]:
-    """Algorithm 1 with a solver at a number of projection steps, and its control."""
-    settings = {"projection": solver, "projection_steps": steps}
+def _ball(name: str, solver: str, steps: int, projection_lr: float | None = None) -> list[Method]:
+    """Algorithm 1 with a solver at a number of projection steps, and its control, tuned more finely."""
+    settings: dict[str, Any] = {"projection": solver, "projection_steps": steps}
+    if projection_lr is not None:
+        settings["projection_lr"] = projection_lr
+    rates = (0.3, 1.0, 3.0) if solver == "sgd" else (0.1, 0.3, 1.0, 3.0)
     null = f"null of {name}"
     return [
         Method(name, "rbo", rates, _BALLS, "radius", settings, control=null),
-        Method(null, "rbo-null", rates, hyperparameters=settings, control=None),
+        Method(null, "rbo-null", (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), hyperparameters=settings, control=None),
     ]
 
 
@@ -75,11 +83,13 @@ METHODS: tuple[Method, ...] = (
     Method("sgd, batch 16", "sgd", (0.003, *_SLOW), control=None, batch_size=16),
     Method(_MOMENTUM, "sgd", _BRISK, hyperparameters={"momentum": 0.9}, control=None),
     Method("adamw", "adamw", (1e-4, 3e-4, 1e-3, 3e-3), control=None),
-    *_ball("rbo sgd, P = 20", "sgd", 20, (0.3, 1.0, 3.0)),
-    *_ball("rbo sgd, P = 5", "sgd", 5, (0.3, 1.0, 3.0)),
-    *_ball("rbo gauss-newton, P = 5", "gauss-newton", 5, (0.1, 0.3, 1.0)),
-    *_ball("rbo auto, P = 5", "auto", 5, (0.1, 0.3, 1.0)),
-    *_ball("rbo auto, P = 10", "auto", 10, (0.1, 0.3, 1.0)),
+    *_ball("rbo sgd, P = 20", "sgd", 20),
+    *_ball("rbo sgd, P = 20, γ = 0.01", "sgd", 20, 0.01),
+    *_ball("rbo sgd, P = 5", "sgd", 5),
+    *_ball("rbo sgd, P = 5, γ = 0.2", "sgd", 5, 0.2),
+    *_ball("rbo gauss-newton, P = 5", "gauss-newton", 5),
+    *_ball("rbo auto, P = 5", "auto", 5),
+    *_ball("rbo auto, P = 10", "auto", 10),
     Method("search", "rbo-center", _RATES, _BALLS, "radius"),
     *(
         Method(f"search, 1/{part}", "rbo-center", _RATES, _BALLS, "radius", contact_fraction=1 / part)

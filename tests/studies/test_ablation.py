@@ -12,7 +12,8 @@ import pytest
 
 from rbobench.registry import get_optimizer
 from rbobench.studies.ablation import at_budgets, at_equal_memorization, choose, compare
-from rbobench.studies.ablation_images import image_suite
+from rbobench.studies.ablation_images import METHODS as IMAGE_METHODS
+from rbobench.studies.ablation_images import image_suite, label
 from rbobench.studies.ablation_methods import BY_NAME, METHODS
 from rbobench.studies.ablation_training import train_grid
 
@@ -116,11 +117,31 @@ def test_a_grid_is_trained_to_its_budget(name: str) -> None:
 def test_the_best_cells_are_a_suite_on_images(tmp_path: Path) -> None:
     summary = compare(choose(at_budgets(CURVES, (200, 400))), CURVES)
     suite = image_suite(summary, tmp_path)
-    assert set(suite.optimizers) == {"sgd", "search"}
+    assert set(suite.optimizers) == {"sgd", "search", "null, 1 of the batch"}
     search = suite.optimizers["search"]
     assert search.optimizer == "rbo-center"
     resolved = get_optimizer("rbo-center").resolve(search.hyperparameters)
     assert (resolved["lr"], resolved["radius"], resolved["contact_fraction"]) == (0.1, 1.0, 1.0)
+
+
+def test_every_method_has_a_label_that_a_suite_takes(tmp_path: Path) -> None:
+    cells = [
+        {"noise": 0.4, "budget": 100, "method": method.name, "lr": method.rates[0], "radius": method.radii[0]}
+        for method in METHODS
+    ]
+    suite = image_suite(pd.DataFrame(cells), tmp_path)
+    assert {label(name) for name in IMAGE_METHODS} < set(suite.optimizers)
+    for entry in suite.optimizers.values():
+        get_optimizer(entry.optimizer).resolve(entry.hyperparameters)
+    fractions = {entry.hyperparameters.get("contact_fraction") for entry in suite.optimizers.values()}
+    assert {1.0, 0.25, 0.0625} <= fractions
+
+
+def test_a_method_whose_cells_all_diverged_has_no_row(tmp_path: Path) -> None:
+    gone = CURVES.assign(diverged=CURVES["method"] == "sgd")
+    summary = compare(choose(at_budgets(gone, (400,))), gone)
+    assert set(summary["method"]) == {"search"}
+    assert "gain" not in summary or summary["gain"].isna().all()
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ class ProjectionInfo:
 
     Attributes:
         project: The solver.
-        parameter_copies: The most it holds during a step beyond the parameters and one gradient, θ_t and g_t
-            included.
+        parameter_copies: The most it holds while the closure is called, when memory is scarcest, beyond the
+            parameters; θ_t and g_t included.
         safeguarded: Whether it returns the nearest point that it evaluated, which is θ_t at worst.
         least_steps: The least budget with which it can move.
     """

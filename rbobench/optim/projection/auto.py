@@ -15,7 +15,7 @@ from rbobench.optim.tensors import add_scaled, inner_product, spread
 MODELED = 10
 """Evaluations whose gradients span the space of the model; what is left of the budget goes to L-BFGS."""
 
-_SHARE_OF_RADIUS = 0.1
+_SHARE_OF_RADIUS = 0.3
 _SHARE_OF_PULL = 0.3
 
 

@@ -47,6 +47,7 @@ def project_by_newton_cg(
         count = max(0, min(products, left - 1))
         direction = _newton_direction(problem, best.point, gradient, residual, curving, count)
         left -= count
+        best.spend(count)
         length = torch.ones_like(best.growth)
         for _ in range(min(_TRIALS, left)):
             torch._foreach_copy_(problem.parameters, best.point)

@@ -58,6 +58,10 @@ class Best:
             self._going = self._going & (self.residual > self._limit)
         return nearer
 
+    def spend(self, evaluations: int) -> None:
+        """Count evaluations that were no trials."""
+        self.evaluations = self.evaluations + evaluations * self._going
+
     def finished(self) -> bool:
         """Whether all problems have converged; looked at by the host where there is a tolerance alone."""
         return self._tolerance is not None and not bool(self._going.any())
