@@ -89,7 +89,6 @@ METHODS: tuple[Method, ...] = (
     *_ball("rbo sgd, P = 5, γ = 0.2", "sgd", 5, 0.2),
     *_ball("rbo gauss-newton, P = 5", "gauss-newton", 5),
     *_ball("rbo auto, P = 5", "auto", 5),
-    *_ball("rbo auto, P = 10", "auto", 10),
     Method("search", "rbo-center", _RATES, _BALLS, "radius"),
     *(
         Method(f"search, 1/{part}", "rbo-center", _RATES, _BALLS, "radius", contact_fraction=1 / part)
