@@ -15,6 +15,7 @@ from rbobench.optim.tensors import add_scaled, inner_product, spread
 MODELED = 10
 """Evaluations whose gradients span the space of the model; what is left of the budget goes to L-BFGS."""
 
+# One rule for every problem; found on most of the cells of the fidelity study.
 _SHARE_OF_RADIUS = 0.3
 _SHARE_OF_PULL = 0.3
 
