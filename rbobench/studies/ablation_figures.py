@@ -66,6 +66,7 @@ def accuracies(noisy: pd.DataFrame) -> Figure:
         sharex=True,
         layout="constrained",
     )
+    least = noisy["test_last"].quantile(0.05) - 0.03
     for axis, budget, color in zip(np.atleast_1d(axes), budgets, _COLORS, strict=False):
         at = noisy[noisy["budget"] == budget].set_index("method").reindex(names)
         places = np.arange(len(names))
@@ -81,11 +82,15 @@ def accuracies(noisy: pd.DataFrame) -> Figure:
         )
         if "control_test" in at:
             axis.plot(at["control_test"], places, "|", ms=6, mew=1.2, color="#d94801", label="its control")
+        for place in places[(at["test_last"] < least).to_numpy()]:
+            text = f"← {at['test_last'].iloc[place]:.2f}"
+            axis.text(0.02, place, text, transform=axis.get_yaxis_transform(), va="center", size=6)
+        axis.set_xlim(least, min(1.0, noisy["test_last"].max() + 0.03))
         axis.set_title(f"{budget:,} gradient evaluations")
         axis.set_xlabel("test accuracy, last step")
         axis.set_yticks(places, names)
     np.atleast_1d(axes)[0].invert_yaxis()
-    np.atleast_1d(axes)[0].legend(loc="lower left")
+    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
