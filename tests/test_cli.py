@@ -132,7 +132,7 @@ def test_dry_run_costs_and_writes_nothing(here: Path, capsys: pytest.CaptureFixt
 
 def test_dry_run_of_the_quick_suite_needs_no_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "quick", "--dry-run", "--seeds", "1", "--only", "digits-noise"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("7 trials")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("10 trials")
     assert not list(here.iterdir())
 
 

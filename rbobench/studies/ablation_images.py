@@ -36,7 +36,7 @@ METHODS = (
 )
 """One or two of each family: a training takes a hundred times as long as on the digits."""
 
-BUDGET = 800
+BUDGET = 2000
 SEEDS = 3
 IMAGES = 2000
 TASK = "images-noise"
