@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -24,7 +25,7 @@ _MOMENTA = ("momentum_buffer", "exp_avg")
 """Where bases keep their momentum: SGD and its kin, Adam and its."""
 
 
-class OneGradientSAM(PerturbedDescent):
+class OneGradientSAM(PerturbedDescent, ABC):
     """Descend by the gradient at w + e, where e is known before anything is evaluated.
 
     BatchNorm statistics are those at w + e, the only point that is evaluated.
@@ -76,9 +77,9 @@ class OneGradientSAM(PerturbedDescent):
         self._remember()
         return loss
 
+    @abstractmethod
     def _offsets(self, settings: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
         """The parameters that move, and e."""
-        raise NotImplementedError
 
     def _remember(self) -> None:
         """Keep what the next step needs, after the base's step: it may take an empty state for its first."""

@@ -104,14 +104,14 @@ def _markdown(board: pd.DataFrame) -> str:
     for block in _blocks(board):
         columns = _columns(block, short=False)
         lines = [
-            _markdown_row(_flat(column.header) for column in columns),
-            _markdown_row("---" if column.left else "---:" for column in columns),
+            markdown_row(_flat(column.header) for column in columns),
+            markdown_row("---" if column.left else "---:" for column in columns),
         ]
         for best, cells in zip(block["marked_best"], _rows(columns), strict=True):
             name, score, *rest = (cell.replace("|", "\\|") for cell in cells)
             if best:
                 name, score = f"**{name}**", f"**{score}**"
-            lines.append(_markdown_row((name, score, *rest)))
+            lines.append(markdown_row((name, score, *rest)))
         parts.append("\n".join([f"**{_title(block)}**", "", *lines]))
         if notes := _block_notes(block):
             parts.append(_markdown_list(notes))
@@ -123,7 +123,8 @@ def _markdown_list(notes: list[str]) -> str:
     return "\n".join(f"- {note}" for note in notes)
 
 
-def _markdown_row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
+    """One row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 

@@ -53,7 +53,7 @@ def register() -> None:
             factory=center_forms.rbo_center,
             description="descends by the gradient where a ball at the parameters touches the surface",
             reference=f"{paper}, Eq. 6; docs/center-form.md",
-            gradient_evaluations=lambda hyperparameters: 1 + hyperparameters["contact_steps"],
+            gradient_evaluations=_searching,
             looks_around=True,
             search_space=wrapped,
             controls=("rbo-center-null", "sgd-short"),
@@ -95,7 +95,7 @@ def register() -> None:
             factory=center_forms.rbo_center_null,
             description="control: the center form at radius 0, at the same cost",
             reference=paper,
-            gradient_evaluations=lambda hyperparameters: 1 + hyperparameters["contact_steps"],
+            gradient_evaluations=_searching,
             looks_around=True,
             search_space={"lr": wrapped["lr"]},
             batched=True,
@@ -151,6 +151,12 @@ def register() -> None:
             stopping=lambda hyperparameters: StoppingRule(patience=hyperparameters["patience"]),
         )
     )
+
+
+def _searching(hyperparameters: Mapping[str, Any]) -> int:
+    """Of a step of the center form that searches its contact."""
+    steps: int = hyperparameters["contact_steps"]
+    return 1 + steps
 
 
 def _evaluations(hyperparameters: Mapping[str, Any]) -> int:

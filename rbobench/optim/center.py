@@ -198,7 +198,7 @@ class CenterRBO(OptimizerWrapper):
         parameters = active(self.param_groups)
         if not parameters:
             return loss
-        norm, length = self._phi(parameters)
+        norm, length = self._phi(_gradients(parameters))
         found = torch.zeros_like(norm), length * norm
         best = _Best(ball, dims) if ball["safeguard"] else None
         for step in range(steps):
@@ -207,7 +207,7 @@ class CenterRBO(OptimizerWrapper):
             buffers, radius = taken(parameters), length * norm
             with displaced(parameters, buffers, length, dims):
                 last = evaluate(closure if step == steps - 1 else look)
-                norm, length = self._phi(parameters)
+                norm, length = self._phi(_gradients(parameters))
                 if best is not None or step == steps - 1:
                     found = radius, _residual(parameters, buffers, length, dims)
             del buffers
@@ -230,21 +230,20 @@ class CenterRBO(OptimizerWrapper):
         ]
         buffers = [self.state[parameter].pop(source) for parameter in moved]
         if buffers:
-            norm = global_norm(buffers, dims)
-            length = contact_length(norm, ball["radius"], ball["loss_scale"])
+            norm, length = self._phi(buffers)
             radius = length * norm
             sign = -1.0 if ball["contact"] == "mirrored" else 1.0
             with displaced(moved, buffers, sign * length, dims):
                 loss = evaluate(closure)
                 parameters = active(self.param_groups)
                 if parameters:
-                    norm, length = self._phi(parameters)
+                    norm, length = self._phi(_gradients(parameters))
                     self.contact_radius, self.residual = radius, _residual(moved, buffers, length, dims)
         else:
             loss = evaluate(closure)
             parameters = active(self.param_groups)
             if parameters:
-                norm, length = self._phi(parameters)
+                norm, length = self._phi(_gradients(parameters))
                 self.contact_radius, self.residual = torch.zeros_like(norm), length * norm
         free = dict(zip(moved, buffers, strict=True))
         gradients = {each: _kept(each, free.get(each), norm, dims) for each in parameters}
@@ -257,10 +256,10 @@ class CenterRBO(OptimizerWrapper):
             state[_LAST] = gradient
         return loss
 
-    def _phi(self, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """‖g‖ of the gradients that are there, and the factor by which φ multiplies them."""
+    def _phi(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """‖g‖, and the factor by which φ multiplies g."""
         ball = self.param_groups[0]
-        norm = global_norm(_gradients(parameters), self._batch_dims)
+        norm = global_norm(gradients, self._batch_dims)
         return norm, contact_length(norm, ball["radius"], ball["loss_scale"])
 
     @contextmanager
@@ -281,7 +280,7 @@ class CenterRBO(OptimizerWrapper):
         if not known:
             raise UsageError("there is no contact before the gradients of the first steps")
         buffers = list(known.values())
-        length = contact_length(global_norm(buffers, self._batch_dims), ball["radius"], ball["loss_scale"])
+        _, length = self._phi(buffers)
         sign = -1.0 if ball["contact"] == "mirrored" else 1.0
         with displaced(list(known), buffers, sign * length, self._batch_dims):
             yield

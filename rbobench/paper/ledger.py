@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from rbobench.analysis.tables import markdown_row
 from rbobench.paper.claim import Claim, Finding, Numbers, Ruling
 from rbobench.paper.claims import (
     cost,
@@ -178,4 +179,4 @@ def _markdown(frame: pd.DataFrame) -> str:
     """A table for Markdown; bars and asterisks in cells are text."""
     rows = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).to_numpy().tolist()]
     cells = [[re.sub(r"([|*_<>])", r"\\\1", cell) for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+    return "\n".join(markdown_row(row) for row in cells)

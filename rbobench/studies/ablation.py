@@ -19,7 +19,7 @@ import pandas as pd
 
 from rbobench.analysis.leaderboard import leaderboard
 from rbobench.analysis.statistics import detectable_difference, paired_t, t_interval
-from rbobench.analysis.tables import render
+from rbobench.analysis.tables import markdown_row, render
 from rbobench.processes import process_pool
 from rbobench.runner.record import write_atomically
 from rbobench.runner.trial import PROTOCOL, digest
@@ -216,12 +216,7 @@ def compare(chosen: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
                 "detectable": detectable_difference(gain.n, gain.sd),
             }
         table.append(row)
-    frame = pd.DataFrame(table)
-    order = {method.name: index for index, method in enumerate(METHODS)}
-    return frame.sort_values(
-        ["noise", "budget", "method"],
-        key=lambda column: column.map(order) if column.name == "method" else column,
-    ).reset_index(drop=True)
+    return _ordered(pd.DataFrame(table), ["noise", "budget"])
 
 
 def _rates(method: Method) -> tuple[float, ...]:
@@ -281,9 +276,15 @@ def at_equal_memorization(curves: pd.DataFrame, levels: Iterable[float] = LEVELS
                     "half_width": (high - low) / 2,
                 }
             table.append(row)
+    return _ordered(pd.DataFrame(table), ["level"])
+
+
+def _ordered(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Rows sorted by columns, and within them as the methods are listed."""
     order = {method.name: index for index, method in enumerate(METHODS)}
-    frame = pd.DataFrame(table)
-    return frame.sort_values(["level", "method"], key=lambda c: c.map(order) if c.name == "method" else c)
+    return table.sort_values(
+        [*by, "method"], key=lambda column: column.map(order) if column.name == "method" else column
+    ).reset_index(drop=True)
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -292,5 +293,5 @@ def markdown(table: pd.DataFrame) -> str:
     for column in text:
         if text[column].dtype.kind == "f":
             text[column] = ["" if np.isnan(value) else f"{value:.3g}" for value in text[column]]
-    head = "| " + " | ".join(text.columns) + " |\n|" + "---|" * len(text.columns)
-    return head + "".join("\n| " + " | ".join(map(str, row)) + " |" for row in text.fillna("").values)
+    rows = [list(text.columns), ["---"] * len(text.columns), *text.fillna("").to_numpy().tolist()]
+    return "\n".join(markdown_row(map(str, row)) for row in rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rbobench.analysis.style import WIDTH, paper_style, save
@@ -58,16 +59,9 @@ def accuracies(noisy: pd.DataFrame) -> Figure:
     """Test accuracy at the last step of each budget, beside the control's."""
     names = list(dict.fromkeys(noisy["method"]))
     budgets = sorted(noisy["budget"].unique())
-    figure, axes = plt.subplots(
-        1,
-        len(budgets),
-        figsize=(WIDTH, 0.16 * len(names) + 0.7),
-        sharey=True,
-        sharex=True,
-        layout="constrained",
-    )
-    least = noisy["test_last"].quantile(0.05) - 0.03
-    for axis, budget, color in zip(np.atleast_1d(axes), budgets, _COLORS, strict=False):
+    figure, axes = _dot_plots(names, len(budgets))
+    least = float(noisy["test_last"].quantile(0.05)) - 0.03
+    for axis, budget, color in zip(axes, budgets, _COLORS, strict=False):
         at = noisy[noisy["budget"] == budget].set_index("method").reindex(names)
         places = np.arange(len(names))
         axis.errorbar(
@@ -88,9 +82,7 @@ def accuracies(noisy: pd.DataFrame) -> Figure:
         axis.set_xlim(least, min(1.0, noisy["test_last"].max() + 0.03))
         axis.set_title(f"{budget:,} gradient evaluations")
         axis.set_xlabel("test accuracy, last step")
-        axis.set_yticks(places, names)
-    np.atleast_1d(axes)[0].invert_yaxis()
-    figure.legend(*np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -98,15 +90,8 @@ def equal_memorization(levels: pd.DataFrame) -> Figure:
     """Test accuracy where as many flipped labels have been memorized."""
     names = list(dict.fromkeys(levels["method"]))
     shares = sorted(levels["level"].unique())
-    figure, axes = plt.subplots(
-        1,
-        len(shares),
-        figsize=(WIDTH, 0.16 * len(names) + 0.7),
-        sharey=True,
-        sharex=True,
-        layout="constrained",
-    )
-    for axis, share, color in zip(np.atleast_1d(axes), shares, _COLORS, strict=False):
+    figure, axes = _dot_plots(names, len(shares))
+    for axis, share, color in zip(axes, shares, _COLORS, strict=False):
         at = levels[levels["level"] == share].set_index("method").reindex(names)
         places = np.arange(len(names))
         if "test_accuracy" in at:
@@ -118,9 +103,23 @@ def equal_memorization(levels: pd.DataFrame) -> Figure:
                 axis.text(0.02, place, "never", transform=axis.get_yaxis_transform(), va="center", size=6)
         axis.set_title(f"{share:.0%} memorized")
         axis.set_xlabel("test accuracy")
-        axis.set_yticks(places, names)
-    np.atleast_1d(axes)[0].invert_yaxis()
     return figure
+
+
+def _dot_plots(names: list[str], count: int) -> tuple[Figure, list[Axes]]:
+    """Panels side by side with one line for each name, the first on top."""
+    figure, axes = plt.subplots(
+        1,
+        count,
+        figsize=(WIDTH, 0.16 * len(names) + 0.7),
+        sharey=True,
+        sharex=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].invert_yaxis()
+    return figure, list(axes[0])
 
 
 def heat_maps(grid: pd.DataFrame, budget: int) -> Figure:

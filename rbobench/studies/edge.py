@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 from rbobench.analysis.style import WIDTH, paper_style, save
+from rbobench.analysis.tables import markdown_row
 from rbobench.geometry import stability
 from rbobench.processes import process_pool
 from rbobench.studies.edge_training import (
@@ -132,7 +133,7 @@ def report(runs: pd.DataFrame, summary: pd.DataFrame) -> str:
         oscillation=OSCILLATION,
         drift=DRIFT,
         crowd=1.0 - CROWD,
-        table="\n".join("| " + " | ".join(row) + " |" for row in rows),
+        table="\n".join(markdown_row(row) for row in rows),
         verdict="\n".join(lines),
     )
 

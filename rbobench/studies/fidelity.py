@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from rbobench.analysis.style import WIDTH, paper_style, save
+from rbobench.analysis.tables import markdown_row
 from rbobench.processes import one_thread, process_pool
 from rbobench.studies.fidelity_cells import CENTER, EXACT, PAPER, PAPER_BUDGETS, Part, measure
 from rbobench.studies.fidelity_problems import PROBLEMS
@@ -274,7 +275,7 @@ def _markdown(table: pd.DataFrame) -> str:
         return f"{value:.4g}" if isinstance(value, float) else str(value)
 
     rows = [list(table.columns), ["---"] * table.shape[1], *table.astype(object).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(map(shown, row)) + " |" for row in rows)
+    return "\n".join(markdown_row(map(shown, row)) for row in rows)
 
 
 FLOOR = 1e-4

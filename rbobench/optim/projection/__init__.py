@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rbobench.optim.footpoint import FootpointProblem
-from rbobench.optim.projection.anderson import project_by_anderson
+from rbobench.optim.projection.anderson import Anderson
 from rbobench.optim.projection.auto import project_automatically
 from rbobench.optim.projection.exact import project_exactly
-from rbobench.optim.projection.gauss_newton import project_by_gauss_newton
-from rbobench.optim.projection.lbfgs import project_by_lbfgs
+from rbobench.optim.projection.gauss_newton import GaussNewton
+from rbobench.optim.projection.lbfgs import LBFGS
 from rbobench.optim.projection.newton_cg import project_by_newton_cg
 from rbobench.optim.projection.outcome import Outcome
+from rbobench.optim.projection.safeguarded import projection_along
 from rbobench.optim.projection.sgd import project_by_sgd
 
 
@@ -54,9 +55,9 @@ class ProjectionInfo:
 
 PROJECTIONS: dict[str, ProjectionInfo] = {
     "sgd": ProjectionInfo(project_by_sgd, parameter_copies=2.0),
-    "gauss-newton": ProjectionInfo(project_by_gauss_newton, 4.0, safeguarded=True, least_steps=2),
-    "anderson": ProjectionInfo(project_by_anderson, 12.0, safeguarded=True, least_steps=2),
-    "lbfgs": ProjectionInfo(project_by_lbfgs, 12.0, safeguarded=True, least_steps=2),
+    "gauss-newton": ProjectionInfo(projection_along(GaussNewton), 4.0, safeguarded=True, least_steps=2),
+    "anderson": ProjectionInfo(projection_along(Anderson), 12.0, safeguarded=True, least_steps=2),
+    "lbfgs": ProjectionInfo(projection_along(LBFGS), 12.0, safeguarded=True, least_steps=2),
     "newton-cg": ProjectionInfo(project_by_newton_cg, 11.0, safeguarded=True, least_steps=2),
     "auto": ProjectionInfo(project_automatically, 13.0, safeguarded=True, least_steps=2),
     "exact": ProjectionInfo(project_exactly, parameter_copies=2.0),

@@ -7,28 +7,11 @@ from torch import Tensor
 
 from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.gauss_newton import first_direction
-from rbobench.optim.projection.outcome import Outcome
-from rbobench.optim.projection.safeguarded import Best, Shortened, descend, keep, preconditioned
-from rbobench.optim.tensors import add_scaled, inner_product, spread
+from rbobench.optim.projection.safeguarded import Shortened, keep, only, preconditioned
+from rbobench.optim.tensors import add_scaled, inner_product
 
 DEPTH = 3
 """Differences that are kept."""
-
-
-def project_by_anderson(
-    problem: FootpointProblem, *, steps: int, lr: float, tolerance: float | None = None
-) -> Outcome:
-    """Accelerate Gauss–Newton steps by the last few; after one that comes no nearer, plain ones follow.
-
-    Args:
-        problem: The footpoint problem; its parameters are moved in place.
-        steps: Evaluations, the one at θ_t included.
-        lr: Not used.
-        tolerance: Stop where ‖r‖ is at most this share of ‖r‖ at θ_t.
-    """
-    best = Best(problem, tolerance)
-    descend(best, Anderson(problem), steps - 1)
-    return best.outcome(steps)
 
 
 class Anderson(Shortened):
@@ -60,8 +43,8 @@ class Anderson(Shortened):
         move = torch._foreach_sub(self._problem.parameters, self._point)
         change = torch._foreach_sub(plain, self._plain)
         # Where the point was rejected nothing is learnt: a column of zeros.
-        self._moves = [*self._moves, _where(nearer, move, dims)][-DEPTH:]
-        self._changes = [*self._changes, _where(nearer, change, dims)][-DEPTH:]
+        self._moves = [*self._moves, only(nearer, move, dims)][-DEPTH:]
+        self._changes = [*self._changes, only(nearer, change, dims)][-DEPTH:]
         keep(nearer, self._problem.parameters, self._point, dims)
         keep(nearer, plain, self._plain, dims)
         direction = plain
@@ -88,7 +71,3 @@ class Anderson(Shortened):
         weights, _ = torch.linalg.solve_ex(matrix, wanted.unsqueeze(-1))
         weights = torch.nan_to_num(weights.squeeze(-1), nan=0.0, posinf=0.0, neginf=0.0)
         return list(weights.to(plain[0].dtype).unbind(dim=-1))
-
-
-def _where(where: Tensor, tensors: tuple[Tensor, ...] | list[Tensor], dims: int) -> list[Tensor]:
-    return [torch.where(spread(where, each, dims), each, 0.0) for each in tensors]

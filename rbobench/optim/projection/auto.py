@@ -8,9 +8,9 @@ from torch import Tensor
 from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.lbfgs import LBFGS
 from rbobench.optim.projection.outcome import Outcome
-from rbobench.optim.projection.safeguarded import Best, descend, evaluated, norm
+from rbobench.optim.projection.safeguarded import Best, descend, evaluated
 from rbobench.optim.projection.surrogate import Ground, footpoint_of_model
-from rbobench.optim.tensors import add_scaled, inner_product, spread
+from rbobench.optim.tensors import add_scaled, global_norm, inner_product, spread
 
 MODELED = 10
 """Evaluations whose gradients span the space of the model; what is left of the budget goes to L-BFGS."""
@@ -67,7 +67,7 @@ class _Span:
         for trial in range(trials):
             self._move(self._next)
             growth, gradient, residual, rise = evaluated(self._problem)
-            self._best.offer(growth, norm(residual, self._dims))
+            self._best.offer(growth, global_norm(residual, self._dims))
             del residual
             self._add(gradient, rise, growth)
             del gradient  # the basis holds it now
@@ -121,14 +121,14 @@ class _Span:
 
     def _extend(self, vector: list[Tensor]) -> Tensor:
         """Make the rest of a vector, in its own memory, a member of the basis; the vector's coordinates."""
-        whole = norm(vector, self._dims)
+        whole = global_norm(vector, self._dims)
         coordinates = [torch.zeros_like(whole) for _ in self._basis]
         for _ in range(2):  # once more, for what rounding has left
             for index, member in enumerate(self._basis):
                 along = inner_product(vector, member, self._dims)
                 add_scaled(vector, member, along, batch_dims=self._dims, scale=-1.0)
                 coordinates[index] = coordinates[index] + along
-        rest = norm(vector, self._dims)
+        rest = global_norm(vector, self._dims)
         # What is left is rounding where the vector lies in the span; such a member is 0, and moves nothing.
         apart = rest > 1e2 * torch.finfo(rest.dtype).eps * whole
         inverse = torch.where(apart, 1.0 / torch.where(apart, rest, 1.0), 0.0)

@@ -6,30 +6,13 @@ import torch
 from torch import Tensor
 
 from rbobench.optim.footpoint import FootpointProblem
-from rbobench.optim.projection.outcome import Outcome
-from rbobench.optim.projection.safeguarded import Best, Shortened, descend, preconditioned, scaled
-
-
-def project_by_gauss_newton(
-    problem: FootpointProblem, *, steps: int, lr: float, tolerance: float | None = None
-) -> Outcome:
-    """Take steps −(I + λ²ggᵀ)⁻¹r, shortened until they come nearer to the center.
-
-    The first trial is θ_t − ηg_t whatever the radius. It converges at a rate of about ρ · curvature.
-
-    Args:
-        problem: The footpoint problem; its parameters are moved in place.
-        steps: Evaluations, the one at θ_t included.
-        lr: Not used.
-        tolerance: Stop where ‖r‖ is at most this share of ‖r‖ at θ_t.
-    """
-    best = Best(problem, tolerance)
-    descend(best, GaussNewton(problem), steps - 1)
-    return best.outcome(steps)
+from rbobench.optim.projection.safeguarded import Shortened, preconditioned, scaled
 
 
 class GaussNewton(Shortened):
-    """Directions −(I + λ²ggᵀ)⁻¹r.
+    """Directions −(I + λ²ggᵀ)⁻¹r. They converge at a rate of about ρ · curvature.
+
+    The first trial is θ_t − ηg_t whatever the radius.
 
     Args:
         problem: The footpoint problem.

@@ -7,28 +7,11 @@ from torch import Tensor
 
 from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.gauss_newton import first_direction
-from rbobench.optim.projection.outcome import Outcome
-from rbobench.optim.projection.safeguarded import Best, Shortened, descend, keep, preconditioned, scaled
-from rbobench.optim.tensors import add_scaled, inner_product, spread
+from rbobench.optim.projection.safeguarded import Shortened, keep, only, preconditioned, scaled
+from rbobench.optim.tensors import add_scaled, inner_product
 
 DEPTH = 3
 """Pairs that are kept."""
-
-
-def project_by_lbfgs(
-    problem: FootpointProblem, *, steps: int, lr: float, tolerance: float | None = None
-) -> Outcome:
-    """Quasi-Newton steps whose initial inverse Hessian is (I + λ²ggᵀ)⁻¹, shortened until they come nearer.
-
-    Args:
-        problem: The footpoint problem; its parameters are moved in place.
-        steps: Evaluations, the one at θ_t included.
-        lr: Not used.
-        tolerance: Stop where ‖r‖ is at most this share of ‖r‖ at θ_t.
-    """
-    best = Best(problem, tolerance)
-    descend(best, LBFGS(problem), steps - 1)
-    return best.outcome(steps)
 
 
 class LBFGS(Shortened):
@@ -73,9 +56,8 @@ class LBFGS(Shortened):
         # A pair of curvature that is not positive, or of a point that was rejected, weighs nothing.
         sound = nearer & (along > 1e-8 * lengths.sqrt()) & torch.isfinite(lengths)
         weight = torch.where(sound, 1.0 / torch.where(sound, along, 1.0), 0.0)
-        for each in (*move, *change):
-            each.copy_(torch.where(spread(sound, each, dims), each, 0.0))
-        self._pairs = [*self._pairs, (move, change, weight)][-DEPTH:]
+        pair = only(sound, move, dims), only(sound, change, dims), weight
+        self._pairs = [*self._pairs, pair][-DEPTH:]
         keep(nearer, self._problem.parameters, self._point, dims)
         keep(nearer, residual, self._residual, dims)
         return self._direction(gradient, residual)

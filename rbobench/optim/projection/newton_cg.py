@@ -11,11 +11,10 @@ from rbobench.optim.projection.safeguarded import (
     Best,
     evaluated,
     keep,
-    norm,
     preconditioned,
     scaled,
 )
-from rbobench.optim.tensors import add_scaled, evaluate, inner_product, spread
+from rbobench.optim.tensors import add_scaled, evaluate, global_norm, inner_product, spread
 
 _TRIALS = 2
 """Of each Newton step: the whole, and a fifth of it where that was rejected."""
@@ -54,7 +53,7 @@ def project_by_newton_cg(
             add_scaled(problem.parameters, direction, length, batch_dims=dims)
             left -= 1
             growth, new_gradient, new_residual, rise = evaluated(problem)
-            nearer = best.offer(growth, norm(new_residual, dims))
+            nearer = best.offer(growth, global_norm(new_residual, dims))
             keep(nearer, new_gradient, gradient, dims)
             keep(nearer, new_residual, residual, dims)
             curving = torch.where(nearer, problem.curving(rise), curving)
@@ -114,8 +113,12 @@ def _hessian_product(
 ) -> list[Tensor]:
     """(I + λ²ggᵀ + (c−κ)∇²f) times `vectors`, ∇²f by a difference of gradients."""
     dims = problem.batch_dims
-    size = norm(vectors, dims)
-    step = torch.finfo(size.dtype).eps ** 0.5 * (1.0 + norm(point, dims)) / torch.where(size > 0.0, size, 1.0)
+    size = global_norm(vectors, dims)
+    step = (
+        torch.finfo(size.dtype).eps ** 0.5
+        * (1.0 + global_norm(point, dims))
+        / torch.where(size > 0.0, size, 1.0)
+    )
     torch._foreach_copy_(problem.parameters, point)
     add_scaled(problem.parameters, vectors, step, batch_dims=dims)
     evaluate(problem.closure)

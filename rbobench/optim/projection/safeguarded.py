@@ -7,7 +7,7 @@ each problem of a batch for itself, so that the host never waits, unless a toler
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.outcome import Outcome
-from rbobench.optim.tensors import add_scaled, inner_product, spread
+from rbobench.optim.tensors import add_scaled, global_norm, inner_product, spread
 
 _SHORTER = 0.3
 """By which a rejected step is shortened."""
@@ -122,7 +122,7 @@ def descend(best: Best, directions: Directions, trials: int) -> None:
         torch._foreach_copy_(problem.parameters, best.point)
         add_scaled(problem.parameters, direction, length, batch_dims=dims)
         growth, gradient, residual, _ = evaluated(problem)
-        nearer = best.offer(growth, norm(residual, dims))
+        nearer = best.offer(growth, global_norm(residual, dims))
         if trial == trials - 1 or best.finished():
             return
         proposed = directions.at(gradient, residual, nearer)
@@ -130,6 +130,19 @@ def descend(best: Best, directions: Directions, trials: int) -> None:
         keep(nearer, proposed, direction, dims)
         length = torch.where(nearer, 1.0, shortened)
         del gradient, residual, proposed  # free before the next evaluation
+
+
+def projection_along(directions: Callable[[FootpointProblem], Directions]) -> Callable[..., Outcome]:
+    """The projection that spends its budget on trials along the directions of one kind."""
+
+    def project(
+        problem: FootpointProblem, *, steps: int, lr: float, tolerance: float | None = None
+    ) -> Outcome:
+        best = Best(problem, tolerance)
+        descend(best, directions(problem), steps - 1)
+        return best.outcome(steps)
+
+    return project
 
 
 def evaluated(problem: FootpointProblem) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
@@ -163,9 +176,9 @@ def keep(where: Tensor, new: Sequence[Tensor], old: Sequence[Tensor], batch_dims
         other.copy_(torch.where(spread(where, other, batch_dims), one, other))
 
 
-def norm(tensors: Sequence[Tensor], batch_dims: int) -> Tensor:
-    """‖·‖ of each problem."""
-    return inner_product(tensors, tensors, batch_dims).sqrt()
+def only(where: Tensor, tensors: Sequence[Tensor], batch_dims: int) -> list[Tensor]:
+    """`tensors` for the problems of `where`, zeros for the others."""
+    return [torch.where(spread(where, each, batch_dims), each, 0.0) for each in tensors]
 
 
 def scaled(tensors: Sequence[Tensor], factor: Tensor, batch_dims: int) -> list[Tensor]:
