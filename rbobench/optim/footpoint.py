@@ -57,8 +57,7 @@ class Memory(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class DistanceGradient:
+class DistanceGradient(NamedTuple):
     """r = (θ−θ_t) + `start_coefficient` · g_t + `difference_coefficient` · `difference`.
 
     Args:
@@ -88,6 +87,7 @@ class FootpointProblem:
         decays: Weight decay, which belongs to f.
         domain: The box of parameters to which a search of the whole graph keeps.
         batch_dims: How many leading dimensions number the problems.
+        compiled: Whether the solver may compile what it does between evaluations.
 
     Attributes:
         start: A copy of θ_t.
@@ -111,9 +111,11 @@ class FootpointProblem:
         decays: Sequence[Decay] = (),
         domain: tuple[float, float] | None = None,
         batch_dims: int = 0,
+        compiled: bool = False,
     ) -> None:
         self.parameters = list(parameters)
         self.closure = closure
+        self.compiled = compiled
         self.loss_scale = loss_scale
         self.domain = domain
         self.batch_dims = batch_dims
@@ -135,15 +137,30 @@ class FootpointProblem:
 
     def gradient(self) -> DistanceGradient:
         """Evaluate once at the present θ: the gradient of ½ distance², as coefficients of known vectors."""
+        return self.gradient_from(*self.evaluated())
+
+    def evaluated(self) -> tuple[Tensor, list[Tensor]]:
+        """Evaluate once at the present θ: f without weight decay's share, and g with it."""
         value = evaluate(self.closure)
-        difference = take_gradients(self.parameters, self.decays)
-        torch._foreach_sub_(difference, self.start_gradient)
+        return value, take_gradients(self.parameters, self.decays)
+
+    def gradient_from(self, value: Tensor, gradients: list[Tensor]) -> DistanceGradient:
+        """The gradient of ½ distance² at the present θ from what `evaluated` gave there.
+
+        Args:
+            value: f without weight decay's share, of the batch's shape.
+            gradients: g, one tensor for each parameter; overwritten.
+        """
+        torch._foreach_sub_(gradients, self.start_gradient)
+        rise = value - self._start_value
         # In this order: the paper's projection keeps its trajectories bit for bit.
-        ascent = value - self._start_value + self._ascent
-        decay = decay_difference(self.parameters, self.start, self.decays, self.batch_dims)
-        coefficient = self.loss_scale**2 * (ascent + decay)
-        rise = value - self._start_value + decay
-        return DistanceGradient(rise, difference, coefficient + self._lr, coefficient - self.pull)
+        coefficient = rise + self._ascent
+        if self.decays:
+            decay = decay_difference(self.parameters, self.start, self.decays, self.batch_dims)
+            rise, coefficient = rise + decay, coefficient + decay
+        if self.loss_scale != 1.0:
+            coefficient = self.loss_scale**2 * coefficient
+        return DistanceGradient(rise, gradients, coefficient + self._lr, coefficient - self.pull)
 
     def growth(self, rise: Tensor) -> Tensor:
         """½ distance² at the present θ less its value at θ_t, without cancellation; of the batch's shape.

@@ -104,12 +104,22 @@ class RBO(torch.optim.Optimizer):
             "batch_dims": batch_dims,
         }
         self._memory: dict[Tensor, Memory] = {}
+        self._compiled = False
         self.outcome: Outcome | None = None
         super().__init__(params, defaults)
+
+    def compile(self) -> None:
+        """From now on let `torch.compile` make one program of what `"sgd"` does between two evaluations.
+
+        On a `LandscapeClosure` the evaluation is part of it. It moves the parameters as before but for
+        rounding. The first two steps take seconds; the closure of a network compiles its own model.
+        """
+        self._compiled = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._memory = {}
+        self._compiled = False  # torch copies an optimizer's groups and state alone
         self.outcome = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -163,6 +173,7 @@ class RBO(torch.optim.Optimizer):
             decays=self._decays(),
             domain=ball["projection_domain"],
             batch_dims=ball["batch_dims"],
+            compiled=self._compiled,
         )
         self.outcome = PROJECTIONS[ball["projection"]].project(
             problem,

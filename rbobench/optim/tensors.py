@@ -29,7 +29,9 @@ def evaluate(closure: Closure) -> Tensor:
     """Call a closure with gradients enabled; its loss, detached, as a tensor whatever it returns."""
     with torch.enable_grad():
         loss = closure()
-    return torch.as_tensor(loss).detach()
+    if not isinstance(loss, Tensor):
+        return torch.as_tensor(loss)
+    return loss.detach() if loss.requires_grad else loss
 
 
 def active(param_groups: Iterable[dict[str, Any]]) -> list[Tensor]:

@@ -96,8 +96,22 @@ def measure(
     )
 
 
-def roll(landscape: Landscape, steps: int, projection_steps: int, radii: Sequence[float]) -> Tensor:
+def roll(
+    landscape: Landscape,
+    steps: int,
+    projection_steps: int,
+    radii: Sequence[float],
+    *,
+    compiled: bool = False,
+) -> Tensor:
     """Every trajectory, all balls as one batch: SGD's first, then each radius's, in the order of `starts`.
+
+    Args:
+        landscape: f.
+        steps: Of each trajectory.
+        projection_steps: P, of each of the ball's steps.
+        radii: ρ of the balls.
+        compiled: Whether the balls' projection goes through `torch.compile`, which pays for long runs.
 
     Returns:
         Points of shape `(steps + 1, 10 + 10 · len(radii), 2)`.
@@ -113,7 +127,7 @@ def roll(landscape: Landscape, steps: int, projection_steps: int, radii: Sequenc
         batch_dims=1,
     )
     points = trajectories(sgd, landscape, first, steps)
-    balls = trajectories(rbo, landscape, first.repeat(len(radii), 1), steps)
+    balls = trajectories(rbo, landscape, first.repeat(len(radii), 1), steps, compiled=compiled)
     return torch.cat([points, balls], dim=1)
 
 

@@ -20,6 +20,7 @@ def trajectories(
     first: Tensor,
     steps: int,
     before_step: Callable[[Any, float], None] = lambda optimizer, fraction: None,
+    compiled: bool = False,
 ) -> Tensor:
     """Where an optimizer goes from each of `first`, of shape `(m, d)`, as one batch.
 
@@ -29,12 +30,15 @@ def trajectories(
         first: The starts.
         steps: How many.
         before_step: Is given the optimizer and the fraction of the steps that are done.
+        compiled: Whether an optimizer that can compile itself does.
 
     Returns:
         Points of shape `(steps + 1, m, d)`.
     """
     points = first.clone()
     optimizer, closure = make([points]), LandscapeClosure(landscape, points)
+    if compiled and hasattr(optimizer, "compile"):
+        optimizer.compile()
     visited = [first.clone()]
     for step in range(steps):
         before_step(optimizer, step / steps)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+import functools
+from collections.abc import Callable
 
-from rbobench.optim.footpoint import FootpointProblem
+import torch
+from torch import Tensor
+
+from rbobench.geometry.landscape import LandscapeClosure
+from rbobench.optim.footpoint import DistanceGradient, FootpointProblem
 from rbobench.optim.projection.outcome import Outcome
 from rbobench.optim.tensors import add_scaled, spread
 
@@ -28,16 +33,48 @@ def project_by_sgd(
     parameters, dims = problem.parameters, problem.batch_dims
     add_scaled(parameters, problem.start_gradient, problem.start_slope, batch_dims=dims, scale=-lr)
     growth, residual = torch.zeros_like(problem.start_residual), problem.start_residual
-    for step in range(1, steps):
+    advance = _compiled(problem.closure) if problem.compiled else _advance
+    for _ in range(steps - 2):
+        advance(problem, lr)
+    if steps > 1:
         r = problem.gradient()
-        if step == steps - 1:
-            growth, residual = problem.growth(r.rise), problem.residual_norm(r)
-        # Four passes over the parameters; adding θ_t−θ first keeps lr = 0 exact, bit for bit.
-        torch._foreach_lerp_(parameters, problem.start, lr)
-        add_scaled(parameters, problem.start_gradient, r.start_coefficient, batch_dims=dims, scale=-lr)
-        add_scaled(parameters, r.difference, r.difference_coefficient, batch_dims=dims, scale=-lr)
-        del r  # its gradients must be free before the next evaluation
+        growth, residual = problem.growth(r.rise), problem.residual_norm(r)
+        _descend(problem, r, lr)
     return Outcome(steps, problem.distance(growth), residual, residual == 0.0)
+
+
+def _advance(problem: FootpointProblem, lr: float) -> None:
+    """Evaluate, and take one step θ ← θ − γr."""
+    _update(problem, *problem.evaluated(), lr)
+
+
+def _update(problem: FootpointProblem, value: Tensor, gradients: list[Tensor], lr: float) -> None:
+    """Take one step θ ← θ − γr from f and g at θ."""
+    _descend(problem, problem.gradient_from(value, gradients), lr)
+
+
+def _descend(problem: FootpointProblem, r: DistanceGradient, lr: float) -> None:
+    """θ ← θ − γr, in four passes over the parameters; adding θ_t−θ first keeps lr = 0 exact, bit for bit."""
+    parameters, dims = problem.parameters, problem.batch_dims
+    torch._foreach_lerp_(parameters, problem.start, lr)
+    add_scaled(parameters, problem.start_gradient, r.start_coefficient, batch_dims=dims, scale=-lr)
+    add_scaled(parameters, r.difference, r.difference_coefficient, batch_dims=dims, scale=-lr)
+
+
+def _compiled(closure: object) -> Callable[[FootpointProblem, float], None]:
+    """`_advance` compiled: with its evaluation on a landscape, around the evaluation elsewhere."""
+    if isinstance(closure, LandscapeClosure):
+        return _compiler(_advance)
+
+    def advance(problem: FootpointProblem, lr: float) -> None:
+        _compiler(_update)(problem, *problem.evaluated(), lr)
+
+    return advance
+
+
+@functools.cache
+def _compiler(function: Callable[..., None]) -> Callable[..., None]:
+    return torch.compile(function)
 
 
 def _project_until(problem: FootpointProblem, *, steps: int, lr: float, tolerance: float) -> Outcome:
