@@ -6,6 +6,7 @@ evaluate, backward, return the loss); what it adds is that every call within one
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,7 @@ class Objective:
         hessian_vector_products: Hessian-vector products so far.
         samples_drawn: Samples of the batches drawn so far.
         samples_evaluated: Samples whose gradient was taken so far.
+        gradient_seconds: What the gradients so far took; `None` off the CPU, where the host does not wait.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Objective:
         self.hessian_vector_products = 0.0
         self.samples_drawn = 0
         self.samples_evaluated = 0
+        self.gradient_seconds: float | None = 0.0 if torch.device(device).type == "cpu" else None
 
     def next_step(self) -> None:
         """Draw the batch of the next step and go on in the random stream of the model."""
@@ -105,8 +108,7 @@ class Objective:
         if self._resamples and self._calls > 0:
             self.next_step()
             self._calls = 1  # a fresh batch, but still the same step
-        self._count(self._batch, 1.0)
-        return self._evaluate(self._batch, moves_statistics=self._calls_once())
+        return self._counted(self._batch, 1.0, moves_statistics=self._calls_once())
 
     def part(self, fraction: float) -> Callable[[], Tensor]:
         """A closure on the first samples of this step's batch, for methods that look around on a part of it.
@@ -126,8 +128,7 @@ class Objective:
             size = batch_size(self._batch)
             taken = max(1, round(fraction * size))
             batch = tuple(tensor[:taken] for tensor in self._batch) if size > 1 else self._batch
-            self._count(batch, taken / size)
-            return self._evaluate(batch, moves_statistics=False)
+            return self._counted(batch, taken / size, moves_statistics=False)
 
         return closure
 
@@ -173,9 +174,15 @@ class Objective:
         self._calls += 1
         return self._calls == 1
 
-    def _count(self, batch: Batch, share: float) -> None:
+    def _counted(self, batch: Batch, share: float, *, moves_statistics: bool) -> Tensor:
         self.gradient_evaluations += share
         self.samples_evaluated += batch_size(batch)
+        if self.gradient_seconds is None:
+            return self._evaluate(batch, moves_statistics=moves_statistics)
+        began = time.perf_counter()
+        loss = self._evaluate(batch, moves_statistics=moves_statistics)
+        self.gradient_seconds += time.perf_counter() - began
+        return loss
 
     def _evaluate(self, batch: Batch, *, moves_statistics: bool) -> Tensor:
         if self._value_and_grad is not None:

@@ -27,6 +27,9 @@ _COSTS = (
     "train_seconds",
     "warm_up_seconds",
     "evaluation_seconds",
+    "gradient_seconds",
+    "seconds",
+    "overhead_share",
     "peak_memory_bytes",
 )
 _AXES = ("gradient_evaluations", "fraction")
@@ -124,7 +127,9 @@ def status(*folders: str | Path) -> pd.DataFrame:
     """How the trials of each task and optimizer ended.
 
     Returns:
-        Columns `task`, `optimizer`, `trials`, and one for each of `STATUSES`, with how many ended so.
+        Columns `task`, `optimizer`, `trials`, one for each of `STATUSES`, with how many ended so, and
+        `overhead`: the share of their time that was neither a gradient nor a measure, NaN where none of them
+        tells it.
 
     Raises:
         UsageError: As `load_results`.
@@ -133,6 +138,10 @@ def status(*folders: str | Path) -> pd.DataFrame:
     counts = results.groupby(["task", "optimizer", "status"]).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(STATUSES), fill_value=0)
     counts.insert(0, "trials", results.groupby(["task", "optimizer"]).size())
+    told = results[results["overhead_share"].notna()]
+    overhead = told.assign(overhead=told["overhead_share"] * told["seconds"])
+    sums = overhead.groupby(["task", "optimizer"])[["overhead", "seconds"]].sum()
+    counts["overhead"] = sums["overhead"] / sums["seconds"]
     return counts.rename_axis(columns=None).reset_index()
 
 

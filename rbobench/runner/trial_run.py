@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import time
 import traceback
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -59,7 +60,7 @@ def run_trial(
 def _train_and_measure(
     planned: PlannedTrial, task: Task, settings: Settings, folder: Path, save_weights: bool
 ) -> dict[str, Any]:
-    trial, clock = planned.trial, Clock(settings.device)
+    began, trial, clock = time.perf_counter(), planned.trial, Clock(settings.device)
     info = get_optimizer(trial.optimizer)
     rule = stopping_rule(info, trial)
     problem = task.problem(trial.seed, dataclasses.replace(settings, resamples=info.resamples))
@@ -81,7 +82,8 @@ def _train_and_measure(
         patience=rule.patience,
         contact_fraction=trial.hyperparameters.get(CONTACT_FRACTION, 1.0) if info.looks_around else 1.0,
     )
-    spent = _spent(problem, training, budget)  # before measurements that may ask the objective too
+    # Before measurements that may ask the objective too.
+    spent, gradient_seconds = _spent(problem, training, budget), problem.objective.gradient_seconds
     at_measured_weights: AbstractContextManager[None]
     if training.best_weights is None:
         at_measured_weights = evaluation_weights(problem, optimizer, reestimate=reestimate)
@@ -94,15 +96,16 @@ def _train_and_measure(
         correct = problem.test_correct() if ok else None
         if save_weights:
             _save_weights(folder / f"{trial.key}.safetensors", problem)
-    manifests = problem.manifests()
+    corruption = [_stored_manifest(folder / "manifests", manifest) for manifest in problem.manifests()]
+    times = _times(clock, gradient_seconds, time.perf_counter() - began)
     return {
         "status": training.status,
         "error": None,
         "metrics": metrics,
         "curves": training.curves,
-        "cost": {**spent, **_times(clock), "peak_memory_bytes": clock.peak_memory},
+        "cost": {**spent, **times, "peak_memory_bytes": clock.peak_memory},
         "test_correct": None if correct is None else _packed(correct),
-        "corruption": [_stored_manifest(folder / "manifests", manifest) for manifest in manifests],
+        "corruption": corruption,
         "pairing": pairing,
     }
 
@@ -128,11 +131,21 @@ def _spent(problem: Problem, training: Training, budget: Budget) -> dict[str, An
     }
 
 
-def _times(clock: Clock) -> dict[str, float]:
+def _times(clock: Clock, gradient_seconds: float | None, seconds: float) -> dict[str, float | None]:
+    """Seconds by phase, of the gradients and of the whole trial, and the share that is overhead.
+
+    Overhead is what is neither a gradient nor a measure: building the problem, drawing batches, warming up,
+    the optimizer's own arithmetic and bookkeeping.
+    """
+    evaluation = clock.elapsed("evaluation")
+    share = None if gradient_seconds is None else 1.0 - (gradient_seconds + evaluation) / seconds
     return {
+        "seconds": seconds,
         "train_seconds": clock.elapsed("training"),
         "warm_up_seconds": clock.elapsed("warm_up"),
-        "evaluation_seconds": clock.elapsed("evaluation"),
+        "evaluation_seconds": evaluation,
+        "gradient_seconds": gradient_seconds,
+        "overhead_share": share,
     }
 
 

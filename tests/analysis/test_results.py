@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,6 +109,7 @@ def test_status_counts(write: Write) -> None:
     for seed, end in enumerate(("ok", "ok", "diverged", "out_of_memory")):
         folder = write(seed=seed, status=end)
     (row,) = status(folder).to_dict("records")
+    assert math.isnan(row.pop("overhead"))
     assert row == {
         "task": "clean",
         "optimizer": "sgd",
@@ -118,6 +120,13 @@ def test_status_counts(write: Write) -> None:
         "timeout": 0,
         "out_of_memory": 1,
     }
+
+
+def test_status_tells_overhead_by_time(write: Write) -> None:
+    write(seed=0, cost={"seconds": 10.0, "overhead_share": 0.1})
+    write(seed=1, cost={"seconds": 30.0, "overhead_share": 0.5})
+    (row,) = status(write(seed=2)).to_dict("records")  # an older record, which does not tell
+    assert row["overhead"] == pytest.approx((1.0 + 15.0) / 40.0)
 
 
 def test_what_finished(write: Write) -> None:

@@ -159,9 +159,19 @@ def test_renamed_labels_reach_the_records_that_are_there(run) -> None:
     assert {name.split("/")[0] for name in records(renamed)} == {"points"}
 
 
+TIMES = (
+    "seconds",
+    "train_seconds",
+    "warm_up_seconds",
+    "evaluation_seconds",
+    "gradient_seconds",
+    "overhead_share",
+)
+
+
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
     record = copy.deepcopy(record)
-    for name in ("train_seconds", "warm_up_seconds", "evaluation_seconds"):
+    for name in TIMES:
         del record["cost"][name]
     return record
 
@@ -169,6 +179,17 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
 def test_two_runs_are_equal_but_for_times(run) -> None:
     first, second = (records(run(suite(), out)) for out in ("first", "second"))
     assert {k: without_times(r) for k, r in first.items()} == {k: without_times(r) for k, r in second.items()}
+
+
+def test_times_add_up(run) -> None:
+    for record in records(run(suite())).values():
+        cost = record["cost"]
+        assert all(cost[name] > 0.0 for name in TIMES)
+        assert cost["gradient_seconds"] < cost["train_seconds"]
+        phases = cost["train_seconds"] + cost["warm_up_seconds"] + cost["evaluation_seconds"]
+        assert phases < cost["seconds"]
+        rest = cost["seconds"] - cost["gradient_seconds"] - cost["evaluation_seconds"]
+        assert cost["overhead_share"] == pytest.approx(rest / cost["seconds"])
 
 
 def test_a_trial_does_not_depend_on_those_before_it(run) -> None:
