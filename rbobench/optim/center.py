@@ -100,7 +100,10 @@ class CenterRBO(OptimizerWrapper):
 
     Attributes:
         contact_radius: ‖s‖ of the last step, of the batch's shape; `None` before it.
-        residual: ‖s − φ(∇f(c+s))‖ of the last step: 0 where s is a contact of the ball; `None` before it.
+        tracks_residual: Whether steps compute `residual`; on a small network that costs as much as the rest
+            of the update. False unless set.
+        residual: ‖s − φ(∇f(c+s))‖ of the last step that computed it: 0 where s is a contact of the ball;
+            `None` before.
 
     Raises:
         ValueError: If a value is out of range, groups disagree on the ball, or the base takes no such batch.
@@ -156,6 +159,7 @@ class CenterRBO(OptimizerWrapper):
             _check(group)
             check_agreement(_ONE, _BALL, self.param_groups[0], group)
         self.contact_radius: Tensor | None = None
+        self.tracks_residual = False
         self.residual: Tensor | None = None
 
     @torch.no_grad()
@@ -199,17 +203,20 @@ class CenterRBO(OptimizerWrapper):
         if not parameters:
             return loss
         norm, length = self._phi(_gradients(parameters))
-        found = torch.zeros_like(norm), length * norm
+        tracked = self.tracks_residual or ball["safeguard"]  # which looks whether it is finite
+        found: tuple[Tensor, Tensor | None] = torch.zeros_like(norm), length * norm if tracked else None
         best = _Best(ball, dims) if ball["safeguard"] else None
         for step in range(steps):
             if best is not None:
                 best.offer(found, last, parameters)
             buffers, radius = taken(parameters), length * norm
             with displaced(parameters, buffers, length, dims):
-                last = evaluate(closure if step == steps - 1 else look)
-                norm, length = self._phi(_gradients(parameters))
-                if best is not None or step == steps - 1:
-                    found = radius, _residual(parameters, buffers, length, dims)
+                is_last = step == steps - 1
+                last = evaluate(closure if is_last else look)
+                if tracked or not is_last:
+                    norm, length = self._phi(_gradients(parameters))
+                if best is not None or is_last:
+                    found = radius, _residual(parameters, buffers, length, dims) if tracked else None
             del buffers
         if best is not None:
             best.offer(found, last, parameters)
@@ -231,22 +238,23 @@ class CenterRBO(OptimizerWrapper):
         buffers = [self.state[parameter].pop(source) for parameter in moved]
         if buffers:
             norm, length = self._phi(buffers)
-            radius = length * norm
-            sign = -1.0 if ball["contact"] == "mirrored" else 1.0
-            with displaced(moved, buffers, sign * length, dims):
+            self.contact_radius = length * norm
+            with displaced(moved, buffers, -length if ball["contact"] == "mirrored" else length, dims):
                 loss = evaluate(closure)
                 parameters = active(self.param_groups)
-                if parameters:
-                    norm, length = self._phi(_gradients(parameters))
-                    self.contact_radius, self.residual = radius, _residual(moved, buffers, length, dims)
+                if parameters and self.tracks_residual:
+                    _, length = self._phi(_gradients(parameters))
+                    self.residual = _residual(moved, buffers, length, dims)
         else:
             loss = evaluate(closure)
             parameters = active(self.param_groups)
-            if parameters:
+            self.contact_radius = torch.zeros_like(loss)
+            if parameters and self.tracks_residual:
                 norm, length = self._phi(_gradients(parameters))
-                self.contact_radius, self.residual = torch.zeros_like(norm), length * norm
+                self.residual = length * norm
         free = dict(zip(moved, buffers, strict=True))
-        gradients = {each: _kept(each, free.get(each), norm, dims) for each in parameters}
+        finite = torch.isfinite(global_norm(_gradients(parameters), dims)) if parameters and dims else None
+        gradients = {each: _kept(each, free.get(each), finite, dims) for each in parameters}
         self._base_step(loss)
         # After the base's step, which may take an empty state for its first.
         for parameter, gradient in gradients.items():
@@ -315,18 +323,20 @@ class _Best:
         self._gradients: list[Tensor] = []
         self._found: tuple[Tensor, Tensor]
 
-    def offer(self, found: tuple[Tensor, Tensor], loss: Tensor, parameters: Sequence[Tensor]) -> None:
+    def offer(self, found: tuple[Tensor, Tensor | None], loss: Tensor, parameters: Sequence[Tensor]) -> None:
         """Take the contact (radius, residual) with the gradients that are there, if it is better."""
-        gap = (self._radius**2 - found[0].square()).clamp(min=0.0).sqrt()
+        radius, residual = found
+        assert residual is not None
+        gap = (self._radius**2 - radius.square()).clamp(min=0.0).sqrt()
         value = loss + gap / self._scale
         if self._value is None:
-            self._value, self._found, self.loss = value, found, loss
+            self._value, self._found, self.loss = value, (radius, residual), loss
             self._gradients = list(torch._foreach_clone(_gradients(parameters)))
             return
-        better = (value > self._value) & torch.isfinite(value) & torch.isfinite(found[1])
+        better = (value > self._value) & torch.isfinite(value) & torch.isfinite(residual)
         self._value = torch.where(better, value, self._value)
         self.loss = torch.where(better, loss, self.loss)
-        (radius, residual), (old_radius, old_residual) = found, self._found
+        old_radius, old_residual = self._found
         self._found = torch.where(better, radius, old_radius), torch.where(better, residual, old_residual)
         for kept, new in zip(self._gradients, _gradients(parameters), strict=True):
             kept.copy_(torch.where(spread(better, kept, self._dims), new, kept))
@@ -342,15 +352,15 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def _kept(parameter: Tensor, buffer: Tensor | None, norm: Tensor, batch_dims: int) -> Tensor:
+def _kept(parameter: Tensor, buffer: Tensor | None, finite: Tensor | None, batch_dims: int) -> Tensor:
     """A copy of the parameter's gradient, in the buffer where there is one.
 
-    Of a problem whose gradient has the `norm` of no finite one, 0: its next contact is the center.
+    Of a problem of a batch whose gradient is not `finite`, 0: its next contact is the center.
     """
     gradient = parameter.grad
     assert gradient is not None
-    if batch_dims > 0:
-        gradient = torch.where(spread(torch.isfinite(norm), gradient, batch_dims), gradient, 0.0)
+    if finite is not None:
+        gradient = torch.where(spread(finite, gradient, batch_dims), gradient, 0.0)
     return gradient.clone() if buffer is None else buffer.copy_(gradient)
 
 

@@ -39,7 +39,8 @@ def displaced(
 ) -> Iterator[None]:
     """Add `factor` · `buffers` to the parameters inside the block, and restore them by copy after it.
 
-    It needs no memory of its own: from then on the buffers hold the parameters as they were.
+    It needs no memory of its own: from then on the buffers hold the parameters as they were. A product, then a
+    sum, it rounds as `perturbed` by the product does.
 
     Args:
         parameters: Moved in place; what the block does to them is undone too.
@@ -49,11 +50,20 @@ def displaced(
     """
     parameters, buffers = list(parameters), list(buffers)
     with torch.no_grad():
-        factors = [spread(factor, each, batch_dims) for each in buffers]
-        moved = torch._foreach_addcmul(parameters, buffers, factors)
-        torch._foreach_copy_(buffers, parameters)
-        torch._foreach_copy_(parameters, moved)
-        del moved  # its memory is free while the block evaluates
+        if parameters[0].device.type == "cpu":
+            # One at a time: a temporary of all of them would be paged in anew at every step.
+            for parameter, buffer in zip(parameters, buffers, strict=True):
+                moved = (buffer * spread(factor, buffer, batch_dims)).add_(parameter)
+                buffer.copy_(parameter)
+                parameter.copy_(moved)
+                del moved  # its memory is free for the next, and while the block evaluates
+        else:
+            factors = [spread(factor, each, batch_dims) for each in buffers]
+            all_moved = torch._foreach_mul(buffers, factors)
+            torch._foreach_add_(all_moved, parameters)
+            torch._foreach_copy_(buffers, parameters)
+            torch._foreach_copy_(parameters, all_moved)
+            del all_moved
     try:
         yield
     finally:

@@ -62,11 +62,54 @@ class SGD(torch.optim.SGD):
             The loss, or `None` without a closure.
         """
         if self.param_groups[0]["batch_dims"] == 0:
-            return super().step(closure)
+            return self._step_one(closure)
         closure = require_closure(self, closure)
         losses = evaluate(closure)
         self.step_batch(losses)
         return losses
+
+    def _step_one(self, closure: Closure | None) -> Any:
+        if any(isinstance(group["lr"], Tensor) for group in self.param_groups):
+            return super().step(closure)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.descend()
+        return loss
+
+    @torch.no_grad()
+    def descend(self) -> None:
+        """Take one step of one problem by the gradients that are there, bit for bit `torch.optim.SGD`'s.
+
+        Without what torch does around a step, its hooks and its profiler's record: on a small network they
+        cost as much as the step. The step sizes must be numbers.
+        """
+        for group in self.param_groups:
+            parameters = active([group])
+            if not parameters:
+                continue
+            directions = self._directions(parameters, group)
+            torch._foreach_add_(parameters, directions, alpha=-group["lr"])
+
+    def _directions(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if group["weight_decay"] != 0.0:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+        if group["momentum"] == 0.0:
+            return gradients
+        states = [self.state[parameter] for parameter in parameters]
+        buffers = [state.get("momentum_buffer") for state in states]
+        if any(buffer is None for buffer in buffers):
+            return [
+                descent_direction(gradient, parameter, {**group, "weight_decay": 0.0}, state)
+                for gradient, parameter, state in zip(gradients, parameters, states, strict=True)
+            ]
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, gradients, alpha=1.0 - group["dampening"])
+        if group["nesterov"]:
+            return list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
+        return buffers
 
     @torch.no_grad()
     def step_batch(self, losses: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -78,6 +78,8 @@ class OptimizerWrapper(torch.optim.Optimizer):
         if self._batch_dims > 0:
             assert isinstance(self.base, SGD)
             self.base.step_batch(loss)
+        elif _is_plain(self.base):
+            self.base.descend()
         else:
             self.base.step()
 
@@ -88,3 +90,14 @@ class OptimizerWrapper(torch.optim.Optimizer):
                 group.setdefault(name, value)
         self.param_groups = self.base.param_groups
         self.state = self.base.state
+
+
+def _is_plain(base: torch.optim.Optimizer) -> TypeGuard[SGD]:
+    """Whether a step of the base is SGD's arithmetic and no more: nobody hooks it, no scheduler counts it."""
+    return (
+        type(base) is SGD
+        and "step" not in vars(base)
+        and not base._optimizer_step_pre_hooks
+        and not base._optimizer_step_post_hooks
+        and not any(isinstance(group["lr"], Tensor) for group in base.param_groups)
+    )

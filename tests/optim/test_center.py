@@ -210,6 +210,7 @@ def test_the_search_loses_the_contact_where_the_surface_bends_down_more_than_the
     for radius in (0.5, 3.0):
         point = nn.Parameter(torch.tensor([2.2], dtype=torch.float64))
         optimizer = CenterRBO([point], 0.0, radius, contact_steps=50)
+        optimizer.tracks_residual = True
         optimizer.step(LandscapeClosure(sin, point))
         residuals.append(optimizer.residual.item() / radius)
     assert residuals[0] < 1e-6
@@ -316,6 +317,7 @@ def test_groups_keep_their_own_rates_around_another_base() -> None:
 def test_reports_the_contact_and_evaluates_there() -> None:
     point = nn.Parameter(torch.tensor((1.0, -2.0), dtype=torch.float64))
     optimizer = CenterRBO([point], 0.05, 0.2, contact_steps=3)
+    optimizer.tracks_residual = True
     with pytest.raises(UsageError, match="no contact before the gradients"), optimizer.contact_parameters():
         pass
     optimizer.step(closure_on(point, wavy))
@@ -337,6 +339,7 @@ def test_the_residual_is_the_distance_from_the_fixed_point() -> None:
 
     point = nn.Parameter(torch.from_numpy(c.copy()))
     optimizer = CenterRBO([point], 0.05, 0.2)
+    optimizer.tracks_residual = True
     optimizer.step(closure_on(point, wavy))
     s = phi(wavy_gradient(c))
     assert optimizer.contact_radius.item() == pytest.approx(np.linalg.norm(s), rel=1e-12)
