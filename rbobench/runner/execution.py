@@ -120,23 +120,98 @@ def run_suite(
         UsageError: If the suite, the device, the data or the folder are not right.
     """
     began = time.perf_counter()
+    with prepared(
+        suite, out, device=device, seeds=seeds, only=only, data_root=data_root, download=download
+    ) as ready:
+        pending = [entry for entry in ready.planned if entry.trial.key not in ready.found]
+        ready.try_problems(pending)
+        folder = ready.folder
+        if pending:
+            _check_writable(folder)
+        _relabel(folder, ready.suite.name, ready.planned, ready.found)
+        statuses = Counter(record["status"] for record in ready.found.values())
+
+        environment = describe(ready.settings.device)
+        if progress is not None:
+            progress.start(len(ready.planned), len(ready.found))
+        for entry in pending:
+            if progress is not None:
+                progress.trial_started(entry)
+            task = ready.tasks.get(entry.trial)
+            record = {
+                "key": entry.trial.key,
+                "record_version": RECORD_VERSION,
+                "suite": ready.suite.name,
+                "labels": entry.labels,
+                "trial": entry.trial.as_dict(),
+                "environment": environment,
+                **run_trial(entry, task, ready.settings, folder, ready.suite.save_weights),
+            }
+            write_record(folder, record)
+            statuses[record["status"]] += 1
+            if progress is not None:
+                progress.trial_finished(entry, record)
+    return RunSummary(folder, len(pending), len(ready.found), dict(statuses), time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run knows before its first trial.
+
+    Attributes:
+        suite: What is run.
+        folder: Of the records.
+        settings: Device, numerics and data.
+        tasks: The tasks, each made once.
+        planned: All trials, with the digests of their data.
+        found: Records of trials that need no further run, by key.
+    """
+
+    suite: Suite
+    folder: Path
+    settings: Settings
+    tasks: Tasks
+    planned: list[PlannedTrial]
+    found: dict[str, dict[str, Any]]
+
+    def try_problems(self, planned: Iterable[PlannedTrial]) -> None:
+        """Build each task's problem once, at its first seed; see that every optimizer can spend its budget.
+
+        Raises:
+            UsageError: If a corruption would change nothing, a budget does not fit the task, and so on.
+        """
+        _try_problems(planned, self.tasks, self.settings)
+
+
+@contextmanager
+def prepared(
+    suite: Suite | str | Path,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    seeds: int | Sequence[int] | None = None,
+    only: str | None = None,
+    data_root: str | Path = "data",
+    download: bool = False,
+) -> Iterator[Prepared]:
+    """Plan the trials of a suite and read its data; inside the block the suite's numerics hold.
+
+    Nothing is written. The arguments and errors are those of `run_suite`.
+    """
     suite = suite if isinstance(suite, Suite) else load_suite(suite)
     planned = plan(suite, seeds=seeds, only=only)
     target = choose_device(device)
     _check_requirements(planned, target)
     location = DataLocation(Path(data_root), download)
     folder = RESULTS / suite.name if out is None else _output_folder(out)
-
     with _threads(suite.numerics.threads), _full_precision():
-        tasks = _Tasks()
+        tasks = Tasks()
         planned = [
             dataclasses.replace(
                 entry, trial=dataclasses.replace(entry.trial, data=tasks.data_digest(entry, location))
             )
             for entry in planned
         ]
-        found = _found(folder, planned, suite.save_weights)
-        pending = [entry for entry in planned if entry.trial.key not in found]
         settings = Settings(
             device=target,
             precision=suite.numerics.precision,
@@ -144,35 +219,11 @@ def run_suite(
             compile=suite.numerics.compile,
             location=location,
         )
-        _try_problems(pending, tasks, settings)
-        if pending:
-            _check_writable(folder)
-        _relabel(folder, suite.name, planned, found)
-        statuses = Counter(record["status"] for record in found.values())
-
-        environment = describe(target)
-        if progress is not None:
-            progress.start(len(planned), len(found))
-        for entry in pending:
-            if progress is not None:
-                progress.trial_started(entry)
-            record = {
-                "key": entry.trial.key,
-                "record_version": RECORD_VERSION,
-                "suite": suite.name,
-                "labels": entry.labels,
-                "trial": entry.trial.as_dict(),
-                "environment": environment,
-                **run_trial(entry, tasks.get(entry.trial), settings, folder, suite.save_weights),
-            }
-            write_record(folder, record)
-            statuses[record["status"]] += 1
-            if progress is not None:
-                progress.trial_finished(entry, record)
-    return RunSummary(folder, len(pending), len(found), dict(statuses), time.perf_counter() - began)
+        found = _found(folder, planned, suite.save_weights)
+        yield Prepared(suite, folder, settings, tasks, planned, found)
 
 
-class _Tasks:
+class Tasks:
     """The tasks of a run, each made once, so that trials share its data."""
 
     def __init__(self) -> None:
@@ -180,12 +231,14 @@ class _Tasks:
         self._digests: dict[str, str | None] = {}
 
     def get(self, trial: Trial) -> Task:
+        """The task of a trial."""
         name = self._name(trial)
         if name not in self._tasks:
             self._tasks[name] = get_task(trial.task).create(trial.options)
         return self._tasks[name]
 
     def data_digest(self, entry: PlannedTrial, location: DataLocation) -> str | None:
+        """The digest of a trial's data; `None` where it has none."""
         name = self._name(entry.trial)
         if name not in self._digests:
             try:
@@ -222,12 +275,7 @@ def _check_requirements(planned: Iterable[PlannedTrial], device: torch.device) -
             )
 
 
-def _try_problems(pending: Iterable[PlannedTrial], tasks: _Tasks, settings: Settings) -> None:
-    """Build each task's problem once, at its first seed, and see that every optimizer can spend its budget.
-
-    Raises:
-        UsageError: If a corruption would change nothing, a budget does not fit the task, and so on.
-    """
+def _try_problems(pending: Iterable[PlannedTrial], tasks: Tasks, settings: Settings) -> None:
     problems: dict[str, Problem] = {}
     seen: set[tuple[str, str]] = set()
     for entry in pending:
@@ -325,4 +373,4 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-__all__ = ["Progress", "RunSummary", "plan", "run_suite"]
+__all__ = ["RESULTS", "Prepared", "Progress", "RunSummary", "Tasks", "plan", "prepared", "run_suite"]
