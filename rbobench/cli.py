@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +15,11 @@ import typer
 
 from rbobench import __version__
 from rbobench.errors import UsageError, unknown
+from rbobench.perf.commands import perf
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rbobench.registry import OptimizerInfo
     from rbobench.runner.trial import PlannedTrial
 
@@ -31,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(perf)
 
 
 class Kind(StrEnum):
@@ -48,6 +53,8 @@ class Study(StrEnum):
     EDGE = "edge"
     FIDELITY = "fidelity"
     ABLATION = "ablation"
+    SPEED = "speed"
+    GROWTH = "growth"
 
 
 class TableFormat(StrEnum):
@@ -213,12 +220,68 @@ def run(
 
 
 @app.command()
+def cost(
+    suite: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder where trials may have their records. [default: results/runs/<suite>]"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")] = "auto",
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, instead of the suite's.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GLOB", help="Only trials whose task/optimizer/seed, task or optimizer matches."
+        ),
+    ] = None,
+    data_root: Annotated[Path, typer.Option(help="Folder of data sets and image folders.")] = Path("data"),
+) -> None:
+    """Predict how long a suite will take here, and how that grows.
+
+    A short calibration times gradients, updates and evaluations; nothing is trained and nothing written.
+    Where trials have their records in OUT, predicted and measured stand side by side.
+    """
+    from rbobench.runner import cost_model
+    from rbobench.runner.execution import RESULTS
+
+    prediction = cost_model.predict(
+        suite,
+        out,
+        device=device,
+        seeds=seeds,
+        only=only,
+        data_root=data_root,
+        before=time.process_time(),
+        say=lambda message: print(message, file=sys.stderr, flush=True),
+    )
+    _print_frame(cost_model.table(prediction))
+    print()
+    _print_frame(cost_model.growth(prediction))
+    print(
+        f"\n{_counted(prediction.trials, 'trial')}, about {prediction.seconds:.0f} s, "
+        f"{prediction.left:.0f} s of them left"
+    )
+    if prediction.waited is not None and prediction.waited > 0.1:
+        alone = prediction.seconds * (1.0 - prediction.waited)
+        print(f"other programs ran {prediction.waited:.0%} of the time; without them about {alone:.0f} s")
+    if any(group.left < len(group.keys) for group in prediction.groups):
+        print("\npredicted and measured:")
+        folder = RESULTS / prediction.suite if out is None else out
+        _print_frame(cost_model.side_by_side(prediction, folder))
+
+
+@app.command()
 def status(out: Folder) -> None:
-    """Show how the trials in a folder ended."""
+    """Show how the trials in a folder ended.
+
+    Overhead is the share of their time that was neither a gradient nor a measure.
+    """
     from rbobench.analysis.results import load_results
     from rbobench.analysis.results import status as count
 
-    _print_table(count(out).to_dict("records"))
+    counts = count(out)
+    overhead = counts["overhead"].map(lambda share: "" if share != share else f"{share:.0%}")
+    _print_table(counts.assign(overhead=overhead).to_dict("records"))
     results = load_results(out)
     for row in results[results["error"].notna()].itertuples():
         print(f"{row.task}/{row.optimizer}/{row.seed}: {row.status}: {row.error}")
@@ -305,19 +368,22 @@ def study(
     images: Annotated[
         Path | None,
         typer.Option(
-            exists=True, file_okay=False, help="Folder of real images, train|test/<class>/*; not for edge."
+            exists=True,
+            file_okay=False,
+            help="Folder of real images, train|test/<class>/*; for fidelity and ablation.",
         ),
     ] = None,
 ) -> None:
     """Run a study of the ball beyond the paper.
 
     edge: how sharp a minimum each form can sit in, against theory. fidelity: how far each projection solver
-    gets. ablation: what pays under label noise. Minutes each; tables and figures go to OUT.
+    gets. ablation: what pays under label noise. speed: what a step costs beyond its gradients. growth: how
+    that grows. Minutes each; tables and figures go to OUT.
     """
     from importlib import import_module
 
-    if images is not None and name is Study.EDGE:
-        raise UsageError("the edge study takes no images")
+    if images is not None and name not in (Study.FIDELITY, Study.ABLATION):
+        raise UsageError(f"the {name.value} study takes no images")
     more = {} if images is None else {"images": images}
     folder = out or Path("results/runs") / f"study-{name.value}"
     try:
@@ -522,6 +588,12 @@ def _print_table(rows: Iterable[Mapping[Any, Any]]) -> None:
             for name in names
         )
         print("  ".join(cells).rstrip())
+
+
+def _print_frame(frame: pd.DataFrame) -> None:
+    """A table of numbers of any size, empty columns left out."""
+    kept = [name for name in frame if not (frame[name].isna() | (frame[name] == "")).all()]
+    print(frame[kept].to_string(index=False, float_format=lambda value: f"{value:,.3g}", na_rep=""))
 
 
 def _cell(value: Any) -> str:

@@ -39,8 +39,8 @@ def displaced(
 ) -> Iterator[None]:
     """Add `factor` · `buffers` to the parameters inside the block, and restore them by copy after it.
 
-    It needs no memory of its own: from then on the buffers hold the parameters as they were. A product, then a
-    sum, it rounds as `perturbed` by the product does.
+    It needs no memory of its own: from then on the buffers hold the parameters as they were. A product, then
+    a sum, it rounds as `perturbed` by the product does.
 
     Args:
         parameters: Moved in place; what the block does to them is undone too.

@@ -66,7 +66,7 @@ def paired_speed(steps: int = 3, rounds: int = 5, projection_steps: int = PROJEC
     for _ in range(rounds):
         seconds, batched = _timed(lambda: roll(landscape, steps, projection_steps, RADII).numpy())
         batched_seconds.append(seconds)
-        seconds, by_numpy = _timed(lambda: _roll_by_numpy(steps, projection_steps))
+        seconds, by_numpy = _timed(lambda: roll_by_numpy(steps, projection_steps))
         numpy_seconds.append(seconds)
     calm = np.repeat([True, *(radius <= CALM for radius in RADII)], len(starts()))
     differences = np.abs(batched - by_numpy)
@@ -84,7 +84,7 @@ def _timed(program: Callable[[], _Result]) -> tuple[float, _Result]:
     return time.perf_counter() - begin, result
 
 
-def _roll_by_numpy(steps: int, projection_steps: int) -> np.ndarray:
+def roll_by_numpy(steps: int, projection_steps: int) -> np.ndarray:
     """As `roll`, one trajectory after the other."""
     centers = np.ascontiguousarray(np.random.RandomState(0).uniform(-3.0, 3.0, (1000, 2)).T)
     visited = [_sgd(theta, centers, steps) for theta in starts()]
