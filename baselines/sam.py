@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +12,7 @@ from baselines.perturbed_descent import TINY, PerturbedDescent, times
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.base_optimizer import BaseOptimizer, gradient_base
 from rbobench.optim.groups import check_range
-from rbobench.optim.perturbation import displaced, perturbed
+from rbobench.optim.perturbation import perturbed
 from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure, taken
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
@@ -37,9 +36,6 @@ class SAM(PerturbedDescent):
     Raises:
         ValueError: If a value is out of range, or the base takes no such batch of problems.
     """
-
-    follows_gradient: ClassVar[bool] = True
-    """Whether e is a multiple of the gradient at w."""
 
     keeps_gradients: ClassVar[bool] = False
     """Whether the gradients at w are still needed once the ascent is known."""
@@ -85,26 +81,14 @@ class SAM(PerturbedDescent):
         parameters = active(self.param_groups)
         gradients = taken(parameters)
         if parameters:
-            with self._away(parameters, gradients, settings):
+            with perturbed(parameters, self._offsets(parameters, gradients, settings)):
+                if not self.keeps_gradients:
+                    gradients.clear()  # their memory is free while the closure evaluates
                 there = evaluate(closure)
             if contact_closure is not None:
                 loss = there
         self._descend(parameters, gradients, loss)
         return loss
-
-    def _away(
-        self, parameters: list[Tensor], gradients: list[Tensor], settings: Mapping[str, Any]
-    ) -> AbstractContextManager[None]:
-        """The parameters at w + e, inside the block."""
-        if self.follows_gradient and not self.keeps_gradients:
-            length = self._length(global_norm(gradients, self._batch_dims), settings)
-            away = displaced(parameters, list(gradients), length, self._batch_dims)
-            gradients.clear()  # their memory holds w
-            return away
-        away = perturbed(parameters, self._offsets(parameters, gradients, settings))
-        if not self.keeps_gradients:
-            gradients.clear()  # their memory is free while the closure evaluates
-        return away
 
     def _offsets(
         self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], settings: Mapping[str, Any]
@@ -164,8 +148,6 @@ class ASAM(SAM):
         super().__init__(params, base_optimizer, rho)
         self._eta = eta
 
-    follows_gradient = False
-
     def _scales(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
         weights = {
             id(parameter)
@@ -181,8 +163,6 @@ class ASAM(SAM):
 class ASAMSquared(SAM):
     """Adaptive SAM with T = |w| on every parameter, the form that most code follows."""
 
-    follows_gradient = False
-
     def _scales(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
         return [parameter.abs() for parameter in parameters]
 
@@ -196,8 +176,6 @@ class RandomSAM(SAM):
         rho: ρ, at least 0.
         seed: The direction is a function of it and of the number of steps taken.
     """
-
-    follows_gradient = False
 
     def __init__(self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.05, seed: int = 0) -> None:
         super().__init__(params, base_optimizer, rho, seed=seed, random_steps=0)

@@ -209,7 +209,8 @@ class CenterRBO(OptimizerWrapper):
         for step in range(steps):
             if best is not None:
                 best.offer(found, last, parameters)
-            buffers, radius = taken(parameters), length * norm
+            # Copies, for a closure may write into memory that it has given as gradients.
+            buffers, radius = torch._foreach_clone(taken(parameters)), length * norm
             with displaced(parameters, buffers, length, dims):
                 is_last = step == steps - 1
                 last = evaluate(closure if is_last else look)
@@ -221,7 +222,9 @@ class CenterRBO(OptimizerWrapper):
         if best is not None:
             best.offer(found, last, parameters)
             found, last = best.keep(parameters), best.loss
-        self.contact_radius, self.residual = found
+        self.contact_radius, residual = found
+        if residual is not None:
+            self.residual = residual
         self._base_step(last)
         return loss if look is closure else last
 
@@ -248,7 +251,8 @@ class CenterRBO(OptimizerWrapper):
         else:
             loss = evaluate(closure)
             parameters = active(self.param_groups)
-            self.contact_radius = torch.zeros_like(loss)
+            if parameters:
+                self.contact_radius = parameters[0].new_zeros(parameters[0].shape[:dims])
             if parameters and self.tracks_residual:
                 norm, length = self._phi(_gradients(parameters))
                 self.residual = length * norm

@@ -88,6 +88,7 @@ class FootpointProblem:
         domain: The box of parameters to which a search of the whole graph keeps.
         batch_dims: How many leading dimensions number the problems.
         compiled: Whether the solver may compile what it does between evaluations.
+        tracked: Whether the solver says how it ended even where that takes more than the projection needs.
 
     Attributes:
         start: A copy of θ_t.
@@ -112,14 +113,18 @@ class FootpointProblem:
         domain: tuple[float, float] | None = None,
         batch_dims: int = 0,
         compiled: bool = False,
+        tracked: bool = True,
     ) -> None:
         self.parameters = list(parameters)
         self.closure = closure
         self.compiled = compiled
+        self.tracked = tracked
         self.loss_scale = loss_scale
         self.domain = domain
         self.batch_dims = batch_dims
         self.decays = decays
+        # A compiler takes a number for a constant, and compiles anew whenever a schedule changes it.
+        lr = value.new_tensor(lr) if compiled and not isinstance(lr, Tensor) else lr
         self._lr = lr
         self._start_value = value
         self.start = [kept.start for kept in memory]

@@ -44,28 +44,36 @@ def displaced(
 
     Args:
         parameters: Moved in place; what the block does to them is undone too.
-        buffers: The direction, one of the same shape for each; overwritten.
+        buffers: The direction, one of the same shape for each, in memory that nobody else writes to;
+            overwritten.
         factor: Of the batch's shape.
         batch_dims: How many leading dimensions number the problems.
     """
-    parameters, buffers = list(parameters), list(buffers)
-    with torch.no_grad():
-        if parameters[0].device.type == "cpu":
-            # One at a time: a temporary of all of them would be paged in anew at every step.
-            for parameter, buffer in zip(parameters, buffers, strict=True):
-                moved = (buffer * spread(factor, buffer, batch_dims)).add_(parameter)
-                buffer.copy_(parameter)
-                parameter.copy_(moved)
-                del moved  # its memory is free for the next, and while the block evaluates
-        else:
-            factors = [spread(factor, each, batch_dims) for each in buffers]
-            all_moved = torch._foreach_mul(buffers, factors)
-            torch._foreach_add_(all_moved, parameters)
-            torch._foreach_copy_(buffers, parameters)
-            torch._foreach_copy_(parameters, all_moved)
-            del all_moved
+    exchanged: list[tuple[Tensor, Tensor]] = []
     try:
+        with torch.no_grad():
+            # On a CPU one at a time: a temporary of all of them would be paged in anew at every step.
+            for part in _parts(parameters, buffers):
+                here, away = [each for each, _ in part], [each for _, each in part]
+                if batch_dims == 0:
+                    moved = torch._foreach_mul(away, factor)
+                else:
+                    moved = torch._foreach_mul(away, [spread(factor, each, batch_dims) for each in away])
+                torch._foreach_add_(moved, here)
+                torch._foreach_copy_(away, here)
+                exchanged += part
+                torch._foreach_copy_(here, moved)
+                del moved  # its memory is free for the next, and while the block evaluates
         yield
     finally:
         with torch.no_grad():
-            torch._foreach_copy_(parameters, buffers)
+            torch._foreach_copy_([each for each, _ in exchanged], [each for _, each in exchanged])
+
+
+def _parts(parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Pairs of a parameter and its buffer: each by itself on a CPU, all at once elsewhere."""
+    pairs = list(zip(parameters, buffers, strict=True))
+    if any(each.device.type != "cpu" for each in parameters):
+        yield pairs
+    else:
+        yield from ([pair] for pair in pairs)

@@ -60,7 +60,9 @@ class RBO(torch.optim.Optimizer):
             what it is at θ_t; > 0. The host then waits for every evaluation. `None` spends the whole budget.
 
     Attributes:
-        outcome: How the last projection ended; `None` before the first step.
+        tracks_outcome: Whether `outcome` is there for `"sgd"` without a tolerance too, which knows it only at
+            the cost of some projection steps' arithmetic. False unless set.
+        outcome: How the last projection ended; `None` before the first step, and where it is not tracked.
 
     Raises:
         ValueError: If a value is out of range, or groups disagree on the ball.
@@ -105,6 +107,7 @@ class RBO(torch.optim.Optimizer):
         }
         self._memory: dict[Tensor, Memory] = {}
         self._compiled = False
+        self.tracks_outcome = False
         self.outcome: Outcome | None = None
         super().__init__(params, defaults)
 
@@ -119,7 +122,8 @@ class RBO(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._memory = {}
-        self._compiled = False  # torch copies an optimizer's groups and state alone
+        # torch copies an optimizer's groups and state alone.
+        self._compiled = self.tracks_outcome = False
         self.outcome = None
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -174,6 +178,7 @@ class RBO(torch.optim.Optimizer):
             domain=ball["projection_domain"],
             batch_dims=ball["batch_dims"],
             compiled=self._compiled,
+            tracked=self.tracks_outcome,
         )
         self.outcome = PROJECTIONS[ball["projection"]].project(
             problem,

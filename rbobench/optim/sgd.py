@@ -9,6 +9,9 @@ from torch import Tensor
 
 from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure, spread
 
+_MODES = ("maximize", "differentiable", "fused")
+"""Of torch's SGD, left to torch."""
+
 
 class SGD(torch.optim.SGD):
     """`torch.optim.SGD` that can also carry a batch of problems.
@@ -69,7 +72,7 @@ class SGD(torch.optim.SGD):
         return losses
 
     def _step_one(self, closure: Closure | None) -> Any:
-        if any(isinstance(group["lr"], Tensor) for group in self.param_groups):
+        if not self.is_plain:
             return super().step(closure)
         loss = None
         if closure is not None:
@@ -78,12 +81,20 @@ class SGD(torch.optim.SGD):
         self.descend()
         return loss
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step is what `descend` does: of numbers as step sizes, without torch's special modes."""
+        return not any(
+            isinstance(group["lr"], Tensor) or any(group.get(name) for name in _MODES)
+            for group in self.param_groups
+        )
+
     @torch.no_grad()
     def descend(self) -> None:
         """Take one step of one problem by the gradients that are there, bit for bit `torch.optim.SGD`'s.
 
         Without what torch does around a step, its hooks and its profiler's record: on a small network they
-        cost as much as the step. The step sizes must be numbers.
+        cost as much as the step. Only where `is_plain`.
         """
         for group in self.param_groups:
             parameters = active([group])

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
+from torch.optim import optimizer
 
 from rbobench.optim.sgd import SGD
 
@@ -96,8 +97,10 @@ def _is_plain(base: torch.optim.Optimizer) -> TypeGuard[SGD]:
     """Whether a step of the base is SGD's arithmetic and no more: nobody hooks it, no scheduler counts it."""
     return (
         type(base) is SGD
+        and base.is_plain
         and "step" not in vars(base)
         and not base._optimizer_step_pre_hooks
         and not base._optimizer_step_post_hooks
-        and not any(isinstance(group["lr"], Tensor) for group in base.param_groups)
+        and not optimizer._global_optimizer_pre_hooks
+        and not optimizer._global_optimizer_post_hooks
     )

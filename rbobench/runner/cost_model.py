@@ -462,7 +462,7 @@ def predict(
         only: As of `run_suite`.
         data_root: As of `run_suite`.
         download: As of `run_suite`.
-        before: Seconds that this process took until here, say for imports, which a run takes too.
+        before: Processor seconds that this process took until here, for imports say, which a run takes too.
         say: Is told what is calibrated.
 
     Raises:

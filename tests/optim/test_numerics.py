@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 from torch.nn import functional
 
 from rbobench.geometry.landscape import Landscape, LandscapeClosure
@@ -79,17 +80,29 @@ def test_bfloat16_and_channels_last(name: str) -> None:
     assert not torch.equal(weight, first)
 
 
-def balls(landscape: Landscape, *, compiled: bool, steps: int = 3) -> Tensor:
-    """Where a batch of balls of two radii goes."""
+def graphs() -> int:
+    """Programs compiled since `torch._dynamo.reset()` and `counters.clear()`."""
+    return int(counters["stats"]["unique_graphs"])
+
+
+def balls(landscape: Landscape, *, compiled: bool, steps: int = 6) -> Tensor:
+    """Where a batch of balls of three radii goes, the step size falling."""
+    torch._dynamo.reset()
+    counters.clear()
     points = torch.tensor([[2.0, 0.1], [-1.0, 0.5], [0.3, 0.3]], dtype=torch.float64)
     radius = torch.tensor([0.5, 3.0, 1.0], dtype=torch.float64)
     rbo = RBO([points], lr=0.01, radius=radius, projection_steps=10, projection_lr=1e-3, batch_dims=1)
     if compiled:
         rbo.compile()
     closure = LandscapeClosure(landscape, points)
-    for _ in range(steps):
+    known = []
+    for step in range(steps):
+        rbo.param_groups[0]["lr"] = 0.01 / (1 + step)
         rbo.step(closure)
+        known.append(graphs())
     assert closure.calls == 10 * steps
+    # Not one more for a step size of another value: beyond some, torch goes on without a compiler.
+    assert (known[1] > 0, known[-1]) == (compiled, known[1])
     return points
 
 
@@ -104,11 +117,14 @@ def test_a_compiled_projection_of_a_network_differs_by_rounding() -> None:
     for compiled in (False, True):
         model, inputs = network(torch.float64), images(torch.float64)
         rbo = RBO(model.parameters(), lr=0.5, radius=1.0, projection_steps=4, weight_decay=1e-2)
+        torch._dynamo.reset()
+        counters.clear()
         if compiled:
             rbo.compile()
         loss = functools.partial(lambda model, inputs: model(inputs).square().mean(), model, inputs)
         for _ in range(3):
             rbo.step(closure_of(model, loss))
+        assert (graphs() > 0) == compiled
         ends.append(list(model.parameters()))
     for one, two in zip(*ends, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-12)

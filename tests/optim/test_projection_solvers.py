@@ -108,9 +108,26 @@ def test_agrees_with_the_exact_footpoint_below_the_critical_radius(solver, lands
 def test_spends_exactly_its_budget(solver: str, steps: int) -> None:
     point, calls = nn.Parameter(torch.tensor((1.0, -2.0, 0.5))), []
     optimizer = RBO([point], 0.1, 1.0, projection=solver, projection_steps=steps)
+    optimizer.tracks_outcome = True
     optimizer.step(closure_on(point, calls=calls))
     assert len(calls) == steps
     assert optimizer.outcome.evaluations == steps
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_tracking_the_outcome_moves_nothing(steps: int) -> None:
+    ends, outcomes = [], []
+    for tracked in (False, True):
+        point, calls = nn.Parameter(torch.tensor((1.0, -2.0, 0.5))), []
+        optimizer = RBO([point], 0.1, 1.0, projection_steps=steps)
+        optimizer.tracks_outcome = tracked
+        optimizer.step(closure_on(point, calls=calls))
+        assert len(calls) == steps
+        ends.append(point.detach())
+        outcomes.append(optimizer.outcome)
+    assert torch.equal(*ends)
+    assert outcomes[0] is None
+    assert outcomes[1].evaluations == steps
 
 
 @EVERY_SOLVER

@@ -26,11 +26,12 @@ class Projection(Protocol):
 
     def __call__(
         self, problem: FootpointProblem, *, steps: int, lr: float, tolerance: float | None = None
-    ) -> Outcome:
+    ) -> Outcome | None:
         """Project within `steps` evaluations, at the step size `lr` where the solver has one.
 
         A `tolerance` stops it where ‖r‖ is at most this share of ‖r‖ at θ_t, and makes the host look at every
-        evaluation; without one the host never waits.
+        evaluation; without one the host never waits. `None` if the problem is not tracked, and to say how it
+        ended would take more than the projection needs.
         """
         ...
 

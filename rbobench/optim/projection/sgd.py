@@ -16,11 +16,12 @@ from rbobench.optim.tensors import add_scaled, spread
 
 def project_by_sgd(
     problem: FootpointProblem, *, steps: int, lr: float, tolerance: float | None = None
-) -> Outcome:
+) -> Outcome | None:
     """Take `steps` steps θ ← θ − γr from θ_t (Algorithm 1, arXiv 2505.19527).
 
     It is stable only while γ(1+λ²‖g‖²) < 2, and far from converged at the settings of the paper. The outcome
-    is that of the last point evaluated, one step before the point returned.
+    is that of the last point evaluated, one step before the point returned; it takes twice the passes over
+    the parameters of a projection step. Without a tolerance it is left out where the problem is not tracked.
 
     Args:
         problem: The footpoint problem; its parameters are moved in place.
@@ -32,10 +33,12 @@ def project_by_sgd(
         return _project_until(problem, steps=steps, lr=lr, tolerance=tolerance)
     parameters, dims = problem.parameters, problem.batch_dims
     add_scaled(parameters, problem.start_gradient, problem.start_slope, batch_dims=dims, scale=-lr)
-    growth, residual = torch.zeros_like(problem.start_residual), problem.start_residual
     advance = _compiled(problem.closure) if problem.compiled else _advance
-    for _ in range(steps - 2):
+    for _ in range(steps - 2 if problem.tracked else steps - 1):
         advance(problem, lr)
+    if not problem.tracked:
+        return None
+    growth, residual = torch.zeros_like(problem.start_residual), problem.start_residual
     if steps > 1:
         r = problem.gradient()
         growth, residual = problem.growth(r.rise), problem.residual_norm(r)
