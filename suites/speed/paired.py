@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -58,6 +59,7 @@ def ratio(
     rounds: int,
     calls: int = 1,
     warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
     scale: float = 1.0,
 ) -> Ratios:
     """The time of `program` in units of `reference`'s.
@@ -68,11 +70,12 @@ def ratio(
         rounds: How often both are timed.
         calls: How often each is called for one timing.
         warm_up: Rounds before, which do not count.
+        clock: Gives seconds.
         scale: Factor on the ratios.
     """
     one_thread()
     programs = {"program": _repeated(program, calls), "reference": _repeated(reference, calls)}
-    seconds = timing().interleaved(programs, rounds=rounds, warm_up=warm_up)
+    seconds = timing().interleaved(programs, rounds=rounds, warm_up=warm_up, clock=clock)
     pairs = zip(seconds["program"], seconds["reference"], strict=True)
     return Ratios([scale * mine / other for mine, other in pairs])
 
