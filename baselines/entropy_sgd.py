@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.groups import check_agreement, check_range
-from rbobench.optim.sgd import descent_direction
+from rbobench.optim.sgd import descent_directions
 from rbobench.optim.tensors import Closure, active, evaluate, require_closure
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
@@ -183,7 +183,7 @@ class EntropySGD(torch.optim.Optimizer):
     def _descend(self, members: Members, directions: list[Tensor]) -> None:
         """One step of SGD with momentum and weight decay along `directions`, its momentum kept."""
         for (parameter, group), direction in zip(members, directions, strict=True):
-            step = descent_direction(direction, parameter, group, self.state[parameter])
+            (step,) = descent_directions([direction], [parameter], group, self.state)
             parameter.add_(step, alpha=-group["lr"])
 
 

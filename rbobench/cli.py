@@ -75,6 +75,13 @@ class FigureFormat(StrEnum):
 
 
 Folder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of records.", show_default=False)]
+Device = Annotated[str, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="How many seeds, instead of the suite's.")]
+Only = Annotated[
+    str | None,
+    typer.Option(metavar="GLOB", help="Only trials whose task/optimizer/seed, task or optimizer matches."),
+]
+DataRoot = Annotated[Path, typer.Option(help="Folder of data sets and image folders.")]
 Name = Annotated[
     str, typer.Argument(metavar="SUITE", help="A suite file, or a shipped suite's name.", show_default=False)
 ]
@@ -111,6 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refuse(message: str) -> int:
     print("rbobench: error:", " ".join(message.replace("Value error, ", "").split()), file=sys.stderr)
     return 2
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def _show_version(asked: bool) -> None:
@@ -158,18 +169,13 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the records. [default: results/runs/<suite>]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")] = "auto",
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, instead of the suite's.")] = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="GLOB", help="Only trials whose task/optimizer/seed, task or optimizer matches."
-        ),
-    ] = None,
+    device: Device = "auto",
+    seeds: Seeds = None,
+    only: Only = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the trials and what they will cost; needs no data.")
     ] = False,
-    data_root: Annotated[Path, typer.Option(help="Folder of data sets and image folders.")] = Path("data"),
+    data_root: DataRoot = Path("data"),
     download: Annotated[bool, typer.Option("--download", help="Fetch data sets that are missing.")] = False,
 ) -> None:
     """Run a suite and show its leaderboard.
@@ -226,15 +232,10 @@ def cost(
         Path | None,
         typer.Option(help="Folder where trials may have their records. [default: results/runs/<suite>]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto takes CUDA, then MPS, then the CPU.")] = "auto",
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, instead of the suite's.")] = None,
-    only: Annotated[
-        str | None,
-        typer.Option(
-            metavar="GLOB", help="Only trials whose task/optimizer/seed, task or optimizer matches."
-        ),
-    ] = None,
-    data_root: Annotated[Path, typer.Option(help="Folder of data sets and image folders.")] = Path("data"),
+    device: Device = "auto",
+    seeds: Seeds = None,
+    only: Only = None,
+    data_root: DataRoot = Path("data"),
 ) -> None:
     """Predict how long a suite will take here, and how that grows.
 
@@ -252,7 +253,7 @@ def cost(
         only=only,
         data_root=data_root,
         before=time.process_time(),
-        say=lambda message: print(message, file=sys.stderr, flush=True),
+        say=_say,
     )
     _print_frame(cost_model.table(prediction))
     print()
@@ -333,9 +334,7 @@ def paper(
     from rbobench.paper.ledger import CLAIMS, summary
     from rbobench.paper.reproduction import reproduce
 
-    done = reproduce(
-        out, only=only, jobs=jobs, say=lambda message: print(message, file=sys.stderr, flush=True)
-    )
+    done = reproduce(out, only=only, jobs=jobs, say=_say)
     if len(done.entries) == len(CLAIMS):
         print(summary(done.entries))
     else:
@@ -391,7 +390,7 @@ def study(
             folder,
             small=small,
             jobs=jobs,
-            say=lambda message: print(message, file=sys.stderr, flush=True),
+            say=_say,
             **more,
         )
     except OSError as error:

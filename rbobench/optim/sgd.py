@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -100,27 +101,9 @@ class SGD(torch.optim.SGD):
             parameters = active([group])
             if not parameters:
                 continue
-            directions = self._directions(parameters, group)
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            directions = descent_directions(gradients, parameters, group, self.state)
             torch._foreach_add_(parameters, directions, alpha=-group["lr"])
-
-    def _directions(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if group["weight_decay"] != 0.0:
-            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
-        if group["momentum"] == 0.0:
-            return gradients
-        states = [self.state[parameter] for parameter in parameters]
-        buffers = [state.get("momentum_buffer") for state in states]
-        if any(buffer is None for buffer in buffers):
-            return [
-                descent_direction(gradient, parameter, {**group, "weight_decay": 0.0}, state)
-                for gradient, parameter, state in zip(gradients, parameters, states, strict=True)
-            ]
-        torch._foreach_mul_(buffers, group["momentum"])
-        torch._foreach_add_(buffers, gradients, alpha=1.0 - group["dampening"])
-        if group["nesterov"]:
-            return list(torch._foreach_add(gradients, buffers, alpha=group["momentum"]))
-        return buffers
 
     @torch.no_grad()
     def step_batch(self, losses: Tensor) -> None:
@@ -136,7 +119,7 @@ class SGD(torch.optim.SGD):
                 moved.append(parameter)
                 before.append(parameter.clone())
                 assert parameter.grad is not None
-                direction = descent_direction(parameter.grad, parameter, group, self.state[parameter])
+                (direction,) = descent_directions([parameter.grad], [parameter], group, self.state)
                 lr = group["lr"]
                 if isinstance(lr, Tensor):
                     lr = spread(lr, parameter, dims)
@@ -144,24 +127,37 @@ class SGD(torch.optim.SGD):
         freeze_diverged(moved, before, losses, dims)
 
 
-def descent_direction(
-    gradient: Tensor, parameter: Tensor, group: dict[str, Any], state: dict[str, Any]
-) -> Tensor:
-    """Where SGD goes from `parameter`, as torch has it: weight decay, then momentum, plain or Nesterov's.
+def descent_directions(
+    gradients: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    group: dict[str, Any],
+    state: MutableMapping[Tensor, dict[str, Any]],
+) -> list[Tensor]:
+    """Where SGD goes from parameters, as torch has it: weight decay, then momentum, plain or Nesterov's.
 
     Args:
-        gradient: Left alone.
-        parameter: Of the same shape.
+        gradients: Left alone.
+        parameters: Of the same shapes.
         group: Has `weight_decay`, `momentum`, `nesterov` and, perhaps, `dampening`.
-        state: The parameter's; the momentum is kept in it.
+        state: The optimizer's; each parameter's momentum is kept in it.
     """
+    directions = list(gradients)
     if group["weight_decay"] != 0.0:
-        gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        directions = list(torch._foreach_add(directions, list(parameters), alpha=group["weight_decay"]))
     if group["momentum"] == 0.0:
-        return gradient
-    buffer: Tensor | None = state.get("momentum_buffer")
-    if buffer is None:
-        buffer = state["momentum_buffer"] = gradient.clone()
-    else:
-        buffer.mul_(group["momentum"]).add_(gradient, alpha=1.0 - group.get("dampening", 0.0))
-    return gradient.add(buffer, alpha=group["momentum"]) if group["nesterov"] else buffer
+        return directions
+    states = [state[parameter] for parameter in parameters]
+    going = [index for index, own in enumerate(states) if own.get("momentum_buffer") is not None]
+    if going:
+        kept = [states[index]["momentum_buffer"] for index in going]
+        torch._foreach_mul_(kept, group["momentum"])
+        torch._foreach_add_(
+            kept, [directions[index] for index in going], alpha=1.0 - group.get("dampening", 0.0)
+        )
+    for own, direction in zip(states, directions, strict=True):
+        if own.get("momentum_buffer") is None:
+            own["momentum_buffer"] = direction.clone()
+    buffers: list[Tensor] = [own["momentum_buffer"] for own in states]
+    if group["nesterov"]:
+        return list(torch._foreach_add(directions, buffers, alpha=group["momentum"]))
+    return buffers

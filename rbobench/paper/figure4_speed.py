@@ -6,21 +6,17 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from rbobench.errors import UsageError
 from rbobench.paper.figure4 import LR, PROJECTION_LR, PROJECTION_STEPS, RADII, roll, starts
 from rbobench.tasks.landscapes import Eq14
+from rbobench.timing import interleaved
 
 CALM = 3.0
 """The largest radius at which rounding does not grow within a few steps."""
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -62,26 +58,23 @@ def paired_speed(steps: int = 3, rounds: int = 5, projection_steps: int = PROJEC
         raise UsageError(f"steps and rounds must be at least 1, not {steps} and {rounds}")
     landscape = Eq14()
     roll(landscape, 1, projection_steps, RADII)
-    batched_seconds, numpy_seconds = [], []
-    for _ in range(rounds):
-        seconds, batched = _timed(lambda: roll(landscape, steps, projection_steps, RADII).numpy())
-        batched_seconds.append(seconds)
-        seconds, by_numpy = _timed(lambda: roll_by_numpy(steps, projection_steps))
-        numpy_seconds.append(seconds)
+    points: dict[str, np.ndarray] = {}
+
+    def batched() -> None:
+        points["batched"] = roll(landscape, steps, projection_steps, RADII).numpy()
+
+    def by_numpy() -> None:
+        points["numpy"] = roll_by_numpy(steps, projection_steps)
+
+    seconds = interleaved({"batched": batched, "numpy": by_numpy}, rounds=rounds, warm_up=0)
     calm = np.repeat([True, *(radius <= CALM for radius in RADII)], len(starts()))
-    differences = np.abs(batched - by_numpy)
+    differences = np.abs(points["batched"] - points["numpy"])
     return PairedSpeed(
-        tuple(batched_seconds),
-        tuple(numpy_seconds),
+        tuple(seconds["batched"]),
+        tuple(seconds["numpy"]),
         float(differences[:, calm].max()),
         float(differences[:, ~calm].max()),
     )
-
-
-def _timed(program: Callable[[], _Result]) -> tuple[float, _Result]:
-    begin = time.perf_counter()
-    result = program()
-    return time.perf_counter() - begin, result
 
 
 def roll_by_numpy(steps: int, projection_steps: int) -> np.ndarray:

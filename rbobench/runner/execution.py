@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from rbobench.errors import UsageError
+from rbobench.processes import threads
 from rbobench.registry import get_optimizer, get_task
 from rbobench.runner.environment import choose_device, describe
 from rbobench.runner.planning import expand
@@ -180,7 +181,34 @@ class Prepared:
         Raises:
             UsageError: If a corruption would change nothing, a budget does not fit the task, and so on.
         """
-        _try_problems(planned, self.tasks, self.settings)
+        problems: dict[str, Problem] = {}
+        seen: set[tuple[str, str]] = set()
+        for entry in planned:
+            trial, names = entry.trial, (entry.task_label, entry.optimizer_label)
+            if names in seen:
+                continue
+            seen.add(names)
+            if entry.task_label not in problems:
+                try:
+                    problems = {entry.task_label: self.tasks.get(trial).problem(trial.seed, self.settings)}
+                except UsageError as error:
+                    raise UsageError(f"task {entry.task_label!r}: {error}") from None
+                except Exception:  # the trial's own failure, which its record will tell
+                    continue
+            problem, info = problems[entry.task_label], get_optimizer(trial.optimizer)
+            rule = stopping_rule(info, trial)
+            try:
+                cost = trial_step_cost(trial, info, problem)
+            except UsageError as error:
+                raise UsageError(f"task {entry.task_label!r}: {error}") from None
+            where = f"optimizer {entry.optimizer_label!r} on task {entry.task_label!r}"
+            if not trial_budget(trial, rule).fits(cost):
+                raise UsageError(f"{where}: the budget does not buy one step")
+            if rule.patience is not None and not problem.has_validation:
+                raise UsageError(
+                    f"{where} stops early, and there is no validation split; leave it out there by "
+                    f"`optimizers: {{{entry.optimizer_label}: false}}`"
+                )
 
 
 @contextmanager
@@ -204,7 +232,7 @@ def prepared(
     _check_requirements(planned, target)
     location = DataLocation(Path(data_root), download)
     folder = RESULTS / suite.name if out is None else _output_folder(out)
-    with _threads(suite.numerics.threads), _full_precision():
+    with threads(suite.numerics.threads), _full_precision():
         tasks = Tasks()
         planned = [
             dataclasses.replace(
@@ -275,37 +303,6 @@ def _check_requirements(planned: Iterable[PlannedTrial], device: torch.device) -
             )
 
 
-def _try_problems(pending: Iterable[PlannedTrial], tasks: Tasks, settings: Settings) -> None:
-    problems: dict[str, Problem] = {}
-    seen: set[tuple[str, str]] = set()
-    for entry in pending:
-        trial, names = entry.trial, (entry.task_label, entry.optimizer_label)
-        if names in seen:
-            continue
-        seen.add(names)
-        if entry.task_label not in problems:
-            try:
-                problems = {entry.task_label: tasks.get(trial).problem(trial.seed, settings)}
-            except UsageError as error:
-                raise UsageError(f"task {entry.task_label!r}: {error}") from None
-            except Exception:  # the trial's own failure, which its record will tell
-                continue
-        problem, info = problems[entry.task_label], get_optimizer(trial.optimizer)
-        rule = stopping_rule(info, trial)
-        try:
-            cost = trial_step_cost(trial, info, problem)
-        except UsageError as error:
-            raise UsageError(f"task {entry.task_label!r}: {error}") from None
-        where = f"optimizer {entry.optimizer_label!r} on task {entry.task_label!r}"
-        if not trial_budget(trial, rule).fits(cost):
-            raise UsageError(f"{where}: the budget does not buy one step")
-        if rule.patience is not None and not problem.has_validation:
-            raise UsageError(
-                f"{where} stops early, and there is no validation split; leave it out there by "
-                f"`optimizers: {{{entry.optimizer_label}: false}}`"
-            )
-
-
 def _found(folder: Path, planned: Iterable[PlannedTrial], save_weights: bool) -> dict[str, dict[str, Any]]:
     """Records of trials that need no further run, by key; where weights are kept, those that have them."""
     found = {}
@@ -361,16 +358,6 @@ def _full_precision() -> Iterator[None]:
     finally:
         for backend, allowed in zip(backends, before, strict=True):
             backend.allow_tf32 = allowed
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 __all__ = ["RESULTS", "Prepared", "Progress", "RunSummary", "Tasks", "plan", "prepared", "run_suite"]

@@ -25,6 +25,7 @@ from rbobench.analysis.tables import markdown_row
 from rbobench.geometry.landscape import Landscape, LandscapeClosure
 from rbobench.optim.rolling_ball import RBO
 from rbobench.paper.power_law import exponent
+from rbobench.processes import threads
 from rbobench.registry import create_optimizer
 from rbobench.studies.speed import (
     PROJECTION_LR,
@@ -32,7 +33,6 @@ from rbobench.studies.speed import (
     Network,
     bare_evaluation,
     hyperparameters,
-    one_thread,
 )
 from rbobench.tasks.landscapes import Eq14, Rastrigin, Rosenbrock, Weierstrass, Whitley
 from rbobench.timing import interleaved
@@ -436,7 +436,7 @@ def run(
     del jobs
     out.mkdir(parents=True, exist_ok=True)
     began, frames = time.perf_counter(), []
-    with one_thread():
+    with threads(1):
         for name, (sizes, rounds) in (SMALL if small else FULL).items():
             frames.append(measure(name, sizes, rounds, 0.0 if small else LEAST_SECONDS))
             say(f"[{len(frames)}/{len(PANELS)}] {PANELS[name].name} ({time.perf_counter() - began:.0f} s)")

@@ -15,7 +15,6 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from torch.nn import functional
 from rbobench.analysis.tables import markdown_row
 from rbobench.optim.tensors import Closure
 from rbobench.paper import figure4, figure4_speed
+from rbobench.processes import threads
 from rbobench.randomness import Streams
 from rbobench.registry import create_optimizer, get_optimizer
 from rbobench.runner.budget import Budget
@@ -658,7 +658,7 @@ def run(
     del jobs
     out.mkdir(parents=True, exist_ok=True)
     sizes, began, rows = SMALL if small else FULL, time.perf_counter(), []
-    with one_thread():
+    with threads(1):
         for part in PARTS.values():
             for comparison in part(sizes):
                 row = comparison.row()
@@ -671,14 +671,3 @@ def run(
     table.to_csv(files[0], index=False)
     files[1].write_text(report(table, sizes.projection_steps), encoding="utf-8")
     return files
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
