@@ -35,6 +35,7 @@ class ImageData:
         test_images: uint8, of the training images' shape but for n.
         test_labels: int64.
         classes: Names, in the order of the labels.
+        positions: Of the training images in the whole data set's training part; `None` where it is whole.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ImageData:
     test_images: Tensor
     test_labels: Tensor
     classes: tuple[str, ...]
+    positions: Tensor | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -143,6 +145,7 @@ def _first(data: ImageData, count: int) -> ImageData:
         data.test_images,
         data.test_labels,
         data.classes,
+        kept,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,22 +17,30 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from rbobench.errors import UsageError, unknown
-from rbobench.measures.classification import accuracy, attack_success_rate, has_collapsed
-from rbobench.measures.sharpness import sam_gap
+from rbobench.measures.classification import (
+    accuracy,
+    attack_success_rate,
+    expected_calibration_error,
+    has_collapsed,
+)
+from rbobench.measures.classification_surface import classification_surface
+from rbobench.measures.surface import LossSurface
 from rbobench.objective import Objective
 from rbobench.randomness import Streams, seeded_default_generators
 from rbobench.tasks.augmentation import Augmentation, augment
-from rbobench.tasks.corruption import BACKDOORS, LABEL_NOISE, BackdoorOptions, LabelNoiseOptions
+from rbobench.tasks.corruption import LABEL_NOISE, BackdoorOptions, LabelNoiseOptions
 from rbobench.tasks.datasets import ImageData, load
+from rbobench.tasks.measured_images import MeasuredImages
 from rbobench.tasks.models import create_model, list_models
+from rbobench.tasks.pool import CorruptedPool
 from rbobench.tasks.task import DataLocation, Manifest, Settings
 
 EVALUATION_BATCH = 512
 """Images that go through the model at once where no gradient is needed."""
-MEMORIZATION_IMAGES = 2048
-"""Flipped training images whose labels are looked at; fewer where fewer were flipped."""
 SHARPNESS_IMAGES = 1024
 """Training images on which sharpness is measured, the same at every measurement of a seed."""
+SHARPNESS_BATCH = 128
+"""Images of a part of that subset, as in arXiv 2302.07011."""
 BATCH_NORM_IMAGES = 4096
 """Training images from which BatchNorm statistics are re-estimated."""
 
@@ -94,8 +102,13 @@ class ImageTask:
         return load(self.dataset, location, train_images=self.train_images, image_size=self.image_size)
 
     def data_digest(self, location: DataLocation) -> str | None:
-        """A digest of images and labels as they are used."""
-        return self.data(location).digest
+        """A digest of images and labels as they are used, and of a file of labels that a corruption reads."""
+        data = self.data(location).digest
+        noise = None if self.label_noise is None else LABEL_NOISE.create(self.label_noise)
+        labels = None if noise is None else noise.digest(location)
+        if labels is None:
+            return data
+        return f"sha256:{hashlib.sha256(f'{data} {labels}'.encode()).hexdigest()}"
 
     def problem(self, seed: int, settings: Settings) -> ImageProblem:
         """Build the problem of one trial.
@@ -123,7 +136,7 @@ class ImageProblem:
         self._settings = settings
         self._streams = Streams(seed)
         device = settings.device
-        pool = _Pool.corrupted(task, data, self._streams)
+        pool = CorruptedPool.of(task, data, self._streams, settings.location)
         self._manifests = pool.manifests
         train, validation = split(data.train_labels.numpy(), task.validation_fraction, self._streams)
         if not len(validation):
@@ -133,11 +146,12 @@ class ImageProblem:
             )
         if task.batch_size > len(train):
             raise UsageError(f"batch_size {task.batch_size} is more than the {len(train)} training images")
-        self._train = torch.from_numpy(train)
+        self._train, self._validation = torch.from_numpy(train), torch.from_numpy(validation)
         self._images = pool.images.to(device)
         self._labels = torch.from_numpy(pool.labels).to(device)
         self._mean, self._deviation = (each.to(device) for each in channel_statistics(data.train_images))
-        self.measured = MeasuredImages(task, data, pool, train, validation, self._streams).to(device)
+        self.measured = MeasuredImages(data, pool, train, validation, self._streams).to(device)
+        self._memorized_at = torch.full((len(self.measured.flipped),), math.nan, device=device)
         self.samples_per_batch = task.batch_size
         self.samples_per_epoch: int | None = len(train)
 
@@ -174,47 +188,91 @@ class ImageProblem:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Accuracies at the present weights, of images that are clean but for validation.
+        """Accuracies and losses (negative log-likelihoods) at the present weights.
 
-        `validation_accuracy` on given labels, `test_accuracy` and `test_loss`; with label noise
-        `memorization`, the accuracy on the given labels of flipped training images, and `recovery`, on their
-        true labels; with a backdoor, of triggered test images that are not of the target class,
-        `attack_success`, the share taken for the target, and `robust_accuracy`, on their own labels.
+        `validation_accuracy` on given labels; `test_accuracy`, `test_loss` and the `test_calibration_error`;
+        `train_accuracy` and `train_loss` of training images that no corruption has touched; with label noise
+        `memorization` and `flipped_loss`, the accuracy and loss on the given labels of flipped training
+        images, and `recovery`, the accuracy on their true labels; with a backdoor, of triggered test images
+        that it attacks, `attack_success`, the share that gets the label the attacker wants, and
+        `robust_accuracy`, on their own labels.
         """
-        measured, logits = self.measured, self._logits(self.measured.images)
-        parts = dict(zip(measured.parts, logits.split(list(measured.parts.values())), strict=True))
+        measured = self.measured
+        parts, labels = measured.split(self._logits(measured.images)), measured.labels
         metrics = {
-            "validation_accuracy": accuracy(parts["validation"], measured.labels["validation"]),
-            "test_accuracy": accuracy(parts["test"], measured.labels["test"]),
-            "test_loss": functional.cross_entropy(parts["test"], measured.labels["test"]),
+            "validation_accuracy": accuracy(parts["validation"], labels["validation"]),
+            "test_accuracy": accuracy(parts["test"], labels["test"]),
+            "test_loss": functional.cross_entropy(parts["test"], labels["test"]),
+            "test_calibration_error": expected_calibration_error(parts["test"], labels["test"]),
         }
+        if "train" in parts:
+            metrics["train_accuracy"] = accuracy(parts["train"], labels["train"])
+            metrics["train_loss"] = functional.cross_entropy(parts["train"], labels["train"])
         if "flipped" in parts:
-            metrics["memorization"] = accuracy(parts["flipped"], measured.labels["flipped"])
-            metrics["recovery"] = accuracy(parts["flipped"], measured.labels["flipped, true"])
+            metrics["memorization"] = accuracy(parts["flipped"], labels["flipped"])
+            metrics["recovery"] = accuracy(parts["flipped"], labels["flipped, true"])
+            metrics["flipped_loss"] = functional.cross_entropy(parts["flipped"], labels["flipped"])
+            self._note_memorized(parts["flipped"].argmax(dim=1) == labels["flipped"])
         if "triggered" in parts:
-            assert self._task.backdoor is not None
-            metrics["attack_success"] = attack_success_rate(parts["triggered"], self._task.backdoor["target"])
-            metrics["robust_accuracy"] = accuracy(parts["triggered"], measured.labels["triggered"])
+            metrics["attack_success"] = attack_success_rate(parts["triggered"], labels["triggered, wanted"])
+            metrics["robust_accuracy"] = accuracy(parts["triggered"], labels["triggered"])
         # One transfer from the device for all of them.
         return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
 
     def final(self) -> dict[str, Any]:
-        """`sam_gap` on a fixed subset of the training images with their given labels, and `collapsed`."""
+        """`collapsed`: whether the model gives one answer."""
+        return {"collapsed": has_collapsed(self._test_logits())}
+
+    def memorized_at(self) -> dict[str, list[Any]]:
+        """When each flipped label was first given back, by the points at which `evaluate` was called.
+
+        Returns:
+            `positions` among the training images, and `gradient_evaluations`, `None` where it never was;
+            both empty without label noise.
+        """
+        times = self._memorized_at.tolist()
+        return {
+            "positions": self.measured.flipped.tolist(),
+            "gradient_evaluations": [None if math.isnan(time) else time for time in times],
+        }
+
+    def surface(self, *, normalize_logits: bool = False) -> LossSurface:
+        """The mean loss on a fixed subset of the training images with their given labels.
+
+        In evaluation mode, single precision, without augmentation.
+
+        Args:
+            normalize_logits: Divide each image's logits by their spread, so that the scale of the logits does
+                not matter (arXiv 2302.07011).
+        """
         chosen = self._streams.numpy("split", "sharpness").permutation(self._train.numpy())
         subset = torch.from_numpy(chosen[:SHARPNESS_IMAGES])
+        return classification_surface(
+            self.module,
+            self.prepared(self._images[subset]),
+            self._labels[subset],
+            batch_size=SHARPNESS_BATCH,
+            normalize_logits=normalize_logits,
+        )
 
-        def part(indices: Tensor) -> Tensor:
-            logits = self._forward(self.prepared(self._images[indices]))
-            loss = functional.cross_entropy(logits, self._labels[indices], reduction="sum")
-            return loss / len(subset)
+    def membership_losses(self) -> tuple[Tensor, Tensor]:
+        """Losses on given labels of images trained on, and of images held out of the same pool.
 
-        with self._evaluating():
-            # In single precision without autocast: a gap is a small difference of losses.
-            gap = sam_gap(
-                [functools.partial(part, indices) for indices in subset.split(EVALUATION_BATCH)],
-                self.parameters(),
-            )
-        return {"sam_gap": gap, "collapsed": has_collapsed(self._test_logits())}
+        Both went through the same corruption, so that nothing but training tells them apart.
+
+        Returns:
+            Two tensors, each of shape (images of it,).
+        """
+        return self._losses(self._train), self._losses(self._validation)
+
+    @torch.no_grad()
+    def _losses(self, positions: Tensor) -> Tensor:
+        logits = self._logits(self._images[positions])
+        return functional.cross_entropy(logits, self._labels[positions], reduction="none")
+
+    def _note_memorized(self, memorized: Tensor) -> None:
+        first = memorized & self._memorized_at.isnan()
+        self._memorized_at = self._memorized_at.masked_fill(first, self.objective.gradient_evaluations)
 
     def test_correct(self) -> Tensor | None:
         """Which test images are right, in the data set's order."""
@@ -277,76 +335,6 @@ class ImageProblem:
         if self._settings.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self._settings.device.type, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Training images as they are given: corrupted, validation included."""
-
-    images: Tensor
-    labels: np.ndarray
-    flipped: np.ndarray
-    manifests: list[Manifest]
-
-    @classmethod
-    def corrupted(cls, task: ImageTask, data: ImageData, streams: Streams) -> _Pool:
-        images, labels = data.train_images, data.train_labels.numpy()
-        flipped = np.empty(0, dtype=np.int64)
-        manifests = []
-        if task.label_noise is not None:
-            noise = LABEL_NOISE.create(task.label_noise)
-            labels, manifest = noise.apply(labels, len(data.classes), streams.numpy("corruption", "labels"))
-            flipped = np.array(manifest.indices)
-            manifests.append(manifest)
-        if task.backdoor is not None:
-            backdoor = BACKDOORS.create(task.backdoor)
-            images, labels, manifest = backdoor.poison(
-                images, labels, len(data.classes), streams.numpy("corruption", "backdoor")
-            )
-            manifests.append(manifest)
-            flipped = np.setdiff1d(flipped, manifest.indices)  # what the backdoor taught is no memorization
-        return cls(images, labels, flipped, manifests)
-
-
-class MeasuredImages:
-    """All images that a point of the curves looks at, in one tensor, so that few batches do.
-
-    Attributes:
-        images: uint8; the parts one after another.
-        parts: Name of each part to its number of images.
-        labels: Part to labels; `"flipped, true"` has the true ones of `"flipped"`.
-    """
-
-    def __init__(
-        self,
-        task: ImageTask,
-        data: ImageData,
-        pool: _Pool,
-        train: np.ndarray,
-        validation: np.ndarray,
-        streams: Streams,
-    ) -> None:
-        images = {"test": data.test_images, "validation": pool.images[torch.from_numpy(validation)]}
-        self.labels = {"test": data.test_labels, "validation": torch.from_numpy(pool.labels[validation])}
-        flipped = np.intersect1d(pool.flipped, train)
-        if len(flipped):
-            flipped = streams.numpy("split", "memorization").permutation(flipped)[:MEMORIZATION_IMAGES]
-            images["flipped"] = pool.images[torch.from_numpy(flipped)]
-            self.labels["flipped"] = torch.from_numpy(pool.labels[flipped])
-            self.labels["flipped, true"] = data.train_labels[torch.from_numpy(flipped)]
-        if task.backdoor is not None:
-            backdoor = BACKDOORS.create(task.backdoor)
-            attacked = data.test_labels != backdoor.target
-            images["triggered"] = backdoor.trigger(data.test_images[attacked])
-            self.labels["triggered"] = data.test_labels[attacked]
-        self.parts = {name: len(part) for name, part in images.items()}
-        self.images = torch.cat(list(images.values()))
-
-    def to(self, device: torch.device) -> MeasuredImages:
-        """Move it to a device."""
-        self.images = self.images.to(device)
-        self.labels = {name: labels.to(device) for name, labels in self.labels.items()}
-        return self
 
 
 def _check_fit(name: str, model: nn.Module, images: Tensor) -> None:

@@ -60,6 +60,7 @@ class Manifest:
         realized_rate: The share of samples that were in fact changed.
         indices: Changed samples, as positions among the training images, ascending.
         details: Everything else that is needed to repeat it: new labels, patch size and place, target.
+        data: Digest of the data set that it was applied to.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class Manifest:
     realized_rate: float
     indices: tuple[int, ...]
     details: dict[str, Any]
+    data: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON-able data."""

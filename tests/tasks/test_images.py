@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from rbobench.errors import UsageError
+from rbobench.measures.sharpness import sam_gap
 from rbobench.randomness import Streams
 from rbobench.registry import get_task
-from rbobench.tasks.corruption.label_noise import SymmetricNoise
+from rbobench.tasks.corruption.symmetric import SymmetricNoise
 from rbobench.tasks.datasets import ImageData, load
 from rbobench.tasks.images import ImageProblem, ImageTask, batch_indices, channel_statistics, split
 from rbobench.tasks.task import DataLocation, Settings
@@ -59,8 +60,9 @@ def test_the_corruption_is_the_seeds() -> None:
 
 
 def test_the_corruption_has_a_stream_of_its_own() -> None:
-    labels = load("digits", LOCATION).train_labels.numpy()
-    _, expected = SymmetricNoise(0.4).apply(labels, 10, Streams(0).numpy("corruption", "labels"))
+    data = load("digits", LOCATION)
+    _, drawn = SymmetricNoise(0.4).apply(data, LOCATION, Streams(0).numpy("corruption", "labels"))
+    expected = dataclasses.replace(drawn, data=data.digest)
     assert problem(label_noise=NOISE, augmentation="crop").manifests() == [expected]
     both = problem(label_noise=NOISE, backdoor=BACKDOOR).manifests()
     assert both[0] == expected
@@ -148,6 +150,7 @@ def test_the_metrics_are_what_they_say() -> None:
         [
             data.test_labels,
             1 - measured.labels["validation"].clamp(max=1),
+            1 - measured.labels["train"].clamp(max=1),
             flipped_true,
             torch.zeros_like(attacked),
         ]
@@ -156,6 +159,7 @@ def test_the_metrics_are_what_they_say() -> None:
     metrics = built.evaluate()
     assert metrics["test_accuracy"] == 1.0
     assert metrics["validation_accuracy"] == 0.0
+    assert metrics["train_accuracy"] == 0.0
     assert metrics["memorization"] == 0.0
     assert metrics["recovery"] == 1.0
     assert metrics["attack_success"] == 1.0
@@ -171,13 +175,7 @@ def test_memorization_looks_at_training_images_alone_and_not_at_poisoned_ones() 
 
 def test_the_backdoor_is_in_the_triggered_test_images() -> None:
     built = problem(backdoor=BACKDOOR)
-    parts = dict(
-        zip(
-            built.measured.parts,
-            built.measured.images.split(list(built.measured.parts.values())),
-            strict=True,
-        )
-    )
+    parts = built.measured.split(built.measured.images)
     assert (parts["triggered"][:, :, -2:, -2:] == 255).all()
     data = load("digits", LOCATION)
     untouched = parts["triggered"].clone()
@@ -198,7 +196,6 @@ def test_training_learns_and_collapse_is_flagged() -> None:
     assert built.test_correct().float().mean().item() == pytest.approx(metrics["test_accuracy"])
     final = built.final()
     assert final["collapsed"] is False
-    assert final["sam_gap"] > 0
     with torch.no_grad():
         list(built.parameters())[-1][3] += 1e4
     assert built.final()["collapsed"] is True
@@ -233,7 +230,7 @@ def test_the_sam_gap_is_of_the_mean_loss_on_given_labels_in_evaluation_mode() ->
     built = problem(model="resnet6", label_noise=NOISE)
     chosen = Streams(0).numpy("split", "sharpness").permutation(built._train.numpy())[:1024]
     images, labels = built.prepared(built._images[chosen]), built._labels[chosen]
-    gap = built.final()["sam_gap"]
+    gap = sam_gap(built.surface()).value
     built.module.eval()
     here = nn.functional.cross_entropy(built.module(images), labels)
     gradients = torch.autograd.grad(here, built.parameters())
@@ -277,7 +274,14 @@ def test_numerics_train_too(settings: Settings) -> None:
     assert torch.isfinite(loss)
     assert loss.dtype == torch.float32
     assert all(parameter.grad is not None for parameter in built.parameters())
-    assert set(built.evaluate()) == {"validation_accuracy", "test_accuracy", "test_loss"}
+    assert set(built.evaluate()) == {
+        "validation_accuracy",
+        "test_accuracy",
+        "test_loss",
+        "test_calibration_error",
+        "train_accuracy",
+        "train_loss",
+    }
 
 
 def output_dtypes(built: ImageProblem) -> list[torch.dtype]:
@@ -291,7 +295,7 @@ def output_dtypes(built: ImageProblem) -> list[torch.dtype]:
     built.evaluate()
     evaluation = seen.pop()
     seen.clear()
-    built.final()
+    built.surface().value()
     return [training, evaluation, seen[0]]
 
 
@@ -394,3 +398,44 @@ def test_the_digest_is_of_the_images_that_are_used() -> None:
     whole, part = task().data_digest(LOCATION), task(train_images=500).data_digest(LOCATION)
     assert whole == dataclasses.replace(task()).data_digest(LOCATION)
     assert whole != part
+
+
+def test_clean_training_images_are_those_that_nothing_touched() -> None:
+    built = problem(label_noise=NOISE, backdoor=BACKDOOR)
+    changed = {index for manifest in built.manifests() for index in manifest.indices}
+    train = set(built._train.tolist())
+    assert built.measured.parts["train"] == len(train - changed)
+    data = load("digits", LOCATION)
+    clean = torch.tensor(sorted(train - changed))
+    assert built.measured.labels["train"].bincount().tolist() == data.train_labels[clean].bincount().tolist()
+
+
+def test_members_and_others_come_from_one_corrupted_pool() -> None:
+    built = problem(label_noise=NOISE)
+    built.module.eval()
+    for losses, positions in zip(built.membership_losses(), (built._train, built._validation), strict=True):
+        logits = built.module(built.prepared(built._images[positions]))
+        expected = nn.functional.cross_entropy(logits, built._labels[positions], reduction="none")
+        assert torch.allclose(losses, expected, atol=1e-6)
+
+
+def test_a_label_counts_as_memorized_from_its_first_time_on() -> None:
+    built = problem(label_noise=NOISE)
+    count = built.measured.parts["flipped"]
+    assert built.memorized_at()["gradient_evaluations"] == [None] * count
+    labels = built.measured.labels
+    others = {name: labels[name] for name in built.measured.parts if name != "flipped"}
+
+    def answer(flipped: torch.Tensor) -> None:
+        built._forward = Answers(torch.cat([*others.values(), flipped]))
+        built.evaluate()
+
+    first = torch.arange(count) < 5
+    built.objective.gradient_evaluations = 7.0
+    answer(torch.where(first, labels["flipped"], labels["flipped, true"]))
+    built.objective.gradient_evaluations = 9.0
+    answer(torch.where(torch.arange(count) < 8, labels["flipped"], labels["flipped, true"]))
+    built.objective.gradient_evaluations = 11.0
+    answer(labels["flipped, true"])
+    assert built.memorized_at()["gradient_evaluations"] == [7.0] * 5 + [9.0] * 3 + [None] * (count - 8)
+    assert built.memorized_at()["positions"] == built.measured.flipped.tolist()

@@ -8,8 +8,19 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from rbobench.errors import UsageError, unknown
 from rbobench.hyperparameters import resolve
-from rbobench.tasks.corruption.badnets import Backdoor, BadNets
-from rbobench.tasks.corruption.label_noise import LabelNoise, SymmetricNoise
+from rbobench.tasks.corruption.asymmetric import AsymmetricNoise
+from rbobench.tasks.corruption.backdoor import Backdoor, Poisoning
+from rbobench.tasks.corruption.badnets import BadNets
+from rbobench.tasks.corruption.blended import Blended
+from rbobench.tasks.corruption.human import HumanNoise
+from rbobench.tasks.corruption.instance_dependent import InstanceDependentNoise
+from rbobench.tasks.corruption.label_flip import TargetedFlip
+from rbobench.tasks.corruption.label_noise import LabelNoise
+from rbobench.tasks.corruption.manifest_noise import ManifestNoise
+from rbobench.tasks.corruption.pair_flip import PairFlipNoise
+from rbobench.tasks.corruption.sig import Sig
+from rbobench.tasks.corruption.symmetric import SymmetricNoise
+from rbobench.tasks.corruption.wanet import WaNet
 
 Corruption = TypeVar("Corruption", LabelNoise, Backdoor)
 
@@ -51,12 +62,31 @@ class Kinds(Generic[Corruption]):
         return self.classes[resolved["kind"]](**options)
 
 
-LABEL_NOISE: Kinds[LabelNoise] = Kinds({"symmetric": SymmetricNoise})
-BACKDOORS: Kinds[Backdoor] = Kinds({"badnets": BadNets})
+LABEL_NOISE: Kinds[LabelNoise] = Kinds(
+    {
+        "symmetric": SymmetricNoise,
+        "asymmetric": AsymmetricNoise,
+        "pair-flip": PairFlipNoise,
+        "instance-dependent": InstanceDependentNoise,
+        "human": HumanNoise,
+        "manifest": ManifestNoise,
+    }
+)
+BACKDOORS: Kinds[Backdoor] = Kinds(
+    {"badnets": BadNets, "blended": Blended, "sig": Sig, "wanet": WaNet, "targeted-flip": TargetedFlip}
+)
 
 LabelNoiseOptions = Annotated[dict, LABEL_NOISE]
-"""A mapping with `kind: symmetric` and its options."""
+"""A mapping with a kind of label noise and its options."""
 BackdoorOptions = Annotated[dict, BACKDOORS]
-"""A mapping with `kind: badnets` and its options."""
+"""A mapping with a kind of backdoor and its options."""
 
-__all__ = ["BACKDOORS", "LABEL_NOISE", "Backdoor", "BackdoorOptions", "LabelNoise", "LabelNoiseOptions"]
+__all__ = [
+    "BACKDOORS",
+    "LABEL_NOISE",
+    "Backdoor",
+    "BackdoorOptions",
+    "LabelNoise",
+    "LabelNoiseOptions",
+    "Poisoning",
+]

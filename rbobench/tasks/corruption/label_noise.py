@@ -2,67 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from rbobench.tasks.corruption.rate import check_rate, draw_samples
-from rbobench.tasks.task import Manifest
+from rbobench.tasks.datasets import ImageData
+from rbobench.tasks.task import DataLocation, Manifest
 
 
 class LabelNoise(Protocol):
-    """Changes labels of a data set."""
+    """Changes labels of a data set; its options are the fields of a frozen dataclass."""
+
+    def digest(self, location: DataLocation) -> str | None:
+        """A digest of the files it reads, `"sha256:..."`; `None` where it reads none.
+
+        Raises:
+            UsageError: If one is absent or unreadable.
+        """
+        ...
 
     def apply(
-        self, labels: np.ndarray, classes: int, generator: np.random.Generator
+        self, data: ImageData, location: DataLocation, generator: np.random.Generator
     ) -> tuple[np.ndarray, Manifest]:
-        """New labels, and what was changed.
+        """New training labels, of shape (n,), and what was changed.
 
         Args:
-            labels: True labels, of shape (n,).
-            classes: How many classes there are.
+            data: Images and true labels; left alone.
+            location: Where files of labels are.
             generator: Draws what is changed.
 
         Raises:
-            UsageError: If nothing would change.
+            UsageError: If nothing would change, or it does not fit the data set.
         """
         ...
 
 
-@dataclass(frozen=True)
-class SymmetricNoise:
-    """Each of `rate` · n samples gets a label drawn uniformly from the *other* classes.
-
-    The true class is excluded, so that the nominal rate is the realized one; where it is not, the realized
-    rate is lower by the factor 1 − 1/classes.
+def noise_manifest(kind: str, rate: float, true: np.ndarray, noisy: np.ndarray) -> Manifest:
+    """What a kind of label noise changed: the samples whose label differs, and no others.
 
     Args:
-        rate: Share of the samples whose label is wrong, above 0 and at most 1.
-
-    Raises:
-        ValueError: If the rate is out of range.
+        kind: Of the noise, as manifests and errors call it.
+        rate: The nominal one.
+        true: Labels before, of shape (n,).
+        noisy: Labels after.
     """
-
-    rate: float
-
-    def __post_init__(self) -> None:
-        check_rate(self.rate)
-
-    def apply(
-        self, labels: np.ndarray, classes: int, generator: np.random.Generator
-    ) -> tuple[np.ndarray, Manifest]:
-        """New labels, and what was changed."""
-        kind = "symmetric label noise"
-        chosen = draw_samples(kind, self.rate, np.arange(len(labels)), len(labels), generator)
-        noisy = labels.copy()
-        noisy[chosen] = (labels[chosen] + generator.integers(1, classes, len(chosen))) % classes
-        manifest = Manifest(
-            kind=kind,
-            part="train",
-            nominal_rate=self.rate,
-            realized_rate=float(np.mean(noisy != labels)),
-            indices=tuple(chosen.tolist()),
-            details={"labels": noisy[chosen].tolist()},
-        )
-        return noisy, manifest
+    changed = np.flatnonzero(noisy != true)
+    return Manifest(
+        kind=kind,
+        part="train",
+        nominal_rate=rate,
+        realized_rate=len(changed) / len(true),
+        indices=tuple(changed.tolist()),
+        details={"labels": noisy[changed].tolist()},
+    )
