@@ -45,6 +45,7 @@ class Kind(StrEnum):
     TASKS = "tasks"
     MODELS = "models"
     SUITES = "suites"
+    MEASURES = "measures"
 
 
 class Study(StrEnum):
@@ -154,6 +155,7 @@ def list_(
         Kind.TASKS: _tasks,
         Kind.MODELS: _models,
         Kind.SUITES: _suites,
+        Kind.MEASURES: _measures,
     }[kind](pattern)
     if as_json:
         print(json.dumps(rows, indent=1, ensure_ascii=False, default=str))
@@ -177,6 +179,7 @@ def run(
     ] = False,
     data_root: DataRoot = Path("data"),
     download: Annotated[bool, typer.Option("--download", help="Fetch data sets that are missing.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Trials side by side, each in a process of its own.")] = 1,
 ) -> None:
     """Run a suite and show its leaderboard.
 
@@ -202,6 +205,7 @@ def run(
                 only=only,
                 data_root=data_root,
                 download=download,
+                jobs=jobs,
                 progress=progress,
             )
         except KeyboardInterrupt:
@@ -289,6 +293,65 @@ def status(out: Folder) -> None:
 
 
 @app.command()
+def measure(
+    out: Folder,
+    metric: Annotated[
+        list[str],
+        typer.Option(help="A measure, or a group: core, full. May be given again.", show_default=False),
+    ],
+    device: Device = "auto",
+    data_root: DataRoot = Path("data"),
+) -> None:
+    """Add measures to finished trials, from their saved weights.
+
+    Nothing is trained again. A suite keeps weights by save_weights: true; list measures shows what there is.
+    """
+    from rbobench.runner.measuring import measure_records
+
+    done = measure_records(out, metric, device=device, data_root=data_root, say=_say)
+    found = f", {done.found} had them already" if done.found else ""
+    others = f", {done.passed_over} have nothing to measure" if done.passed_over else ""
+    print(f"{_counted(done.added, 'trial')} measured{found}{others}")
+
+
+@app.command()
+def show(
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK", help="suite/task by a suite's label, or a registered task.", show_default=False
+        ),
+    ],
+    options: Annotated[
+        str, typer.Option(help="Of the task, as in a suite: 'backdoor: {kind: badnets, rate: 0.1}'.")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="File of the figure; its ending is its format.")] = Path(
+        "show.png"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the corruption.")] = 0,
+    data_root: DataRoot = Path("data"),
+) -> None:
+    """Draw what a corruption does: clean and corrupted images side by side, with their labels."""
+    from rbobench.analysis.corruption_figure import corruption_figure
+    from rbobench.analysis.style import FORMATS
+    from rbobench.runner.named_task import named_task
+    from rbobench.tasks.images import ImageTask
+    from rbobench.tasks.task import DataLocation
+
+    if out.suffix.removeprefix(".") not in FORMATS:
+        raise unknown("format", out.suffix.removeprefix("."), FORMATS)
+    made = named_task(task, options)
+    if not isinstance(made, ImageTask):
+        raise UsageError(f"task {task!r} has no images to show")
+    figure = corruption_figure(made, DataLocation(data_root), seed)
+    try:
+        figure.savefig(out)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}") from None
+    print(out)
+
+
+@app.command()
 def leaderboard(
     out: Folder,
     format: Annotated[TableFormat, typer.Option(help="How to write it.")] = TableFormat.TEXT,
@@ -298,6 +361,26 @@ def leaderboard(
     Each score stands beside its gain over the controls.
     """
     _print_leaderboard(out, format)
+
+
+@app.command()
+def memorization(out: Folder) -> None:
+    """Compare optimizers where they have memorized as many flipped labels, and say when SGD has most.
+
+    A robust method lies higher there; one that merely moves less does not.
+    """
+    from rbobench.analysis import memorization as analysis
+    from rbobench.analysis.results import load_curves, load_results
+
+    results, curves = load_results(out), load_curves(out)
+    print(analysis.render_equal_memorization(analysis.equal_memorization(results, curves)))
+    budgets = analysis.budget_of_memorization(curves)
+    plain = results.loc[results["optimizer_name"] == "sgd", "optimizer"].unique()
+    rows = budgets[budgets["optimizer"].isin(plain)].groupby(["task", "optimizer"])["gradient_evaluations"]
+    for (task, optimizer), spent in rows:
+        reached = f"{int(spent.notna().sum())} of {len(spent)} seeds"
+        mean = "" if spent.isna().all() else f", at {spent.mean():,.0f} gradient evaluations on the mean"
+        print(f"{task}: {optimizer} has memorized {analysis.MEMORIZED:.0%} in {reached}{mean}")
 
 
 @app.command()
@@ -427,6 +510,24 @@ def check(
     failed = sum(each.status == "failed" for each in results)
     print(f"\n{optimizer}: {failed} of {len(results)} checks failed" if failed else f"\n{optimizer}: passed")
     raise typer.Exit(1 if failed else 0)
+
+
+def _measures(pattern: str) -> list[dict[str, Any]]:
+    from fnmatch import fnmatch
+
+    from rbobench.measures.catalog import GROUPS, MEASURES
+
+    def matching(pattern: str) -> list[str]:
+        return [name for name in MEASURES if fnmatch(name, pattern.lower())]
+
+    return [
+        {
+            "name": name,
+            "groups": ", ".join(group for group in GROUPS if name in GROUPS[group]),
+            "description": MEASURES[name].description,
+        }
+        for name in _matching("measure", pattern, matching)
+    ]
 
 
 def _optimizers(pattern: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rbobench.analysis.results import finished, load_results
+from rbobench.analysis.results import finished, load_curves, load_results
 from rbobench.analysis.statistics import (
     PairedDifference,
     best_by_seeds,
@@ -32,6 +32,7 @@ SECONDARY = (
     "attack_success_last",
     "attack_success_chosen",
     "robust_accuracy_last",
+    "membership",
     "sam_gap",
     "train_seconds",
     "gradient_evaluations",
@@ -53,7 +54,15 @@ _LOWER_IS_BETTER = (
     "gradient_norm",
     "memorization",
     "attack_success",
+    "calibration",
+    "membership",
     "sam_gap",
+    "worst_case",
+    "average_case",
+    "lambda_max",
+    "eigenvalues",
+    "trace",
+    "uncertainty",
     "seconds",
     "evaluations",
 )
@@ -88,7 +97,9 @@ def leaderboard(results: pd.DataFrame | str | Path, metric: str | None = None) -
 
     A task is ranked by its test accuracy at the step chosen on validation data as noisy as the training data,
     or by its last loss where it is a landscape. Only trials that `finished` enter a mean; the others are
-    counted. Differences are paired by seed, with Student's t.
+    counted. Differences are paired by seed, with Student's t. Where tasks are rungs of a ladder of budgets, a
+    method that beats its control at one rung alone is called slower, unless it is better at equal
+    memorization.
 
     Args:
         results: What `load_results` gave, or a folder of records.
@@ -99,7 +110,8 @@ def leaderboard(results: pd.DataFrame | str | Path, metric: str | None = None) -
         score; `n`, `n_diverged`, `n_failed`, `n_collapsed` seeds; against the best of its controls
         (`control`) the paired `gain`, positive where the optimizer is better, its 95 % interval `gain_low` to
         `gain_high`, its `gain_p`, and the `detectable` difference that the seeds would have shown at 80 %
-        power; `marked_best`, where it beats every other; `verdict`, a `Verdict`; and `<metric>_mean`,
+        power; `marked_best`, where it beats every other; `verdict`, a `Verdict`; `ladder`, `rung` and
+        `corrupted`, of the task; and `<metric>_mean`,
         `<metric>_sd` of whatever `SECONDARY` was measured. On tasks with a backdoor, `attack_success_gain`
         with `_low`, `_high` and `_p` says against the same control how many fewer triggered images succeed.
 
@@ -117,7 +129,14 @@ def leaderboard(results: pd.DataFrame | str | Path, metric: str | None = None) -
             tasks.append(_Comparison(rows, score).board())
     # Images before landscapes, then by name: groupby and sort are both stable.
     tasks.sort(key=lambda board: HEADLINES.index(m) if (m := board["metric"].iloc[0]) in HEADLINES else 0)
-    return pd.concat(tasks, ignore_index=True).astype({"rank": "Int64"})
+    board = pd.concat(tasks, ignore_index=True).astype({"rank": "Int64"})
+    if metric is not None or (board["ladder"] == board["task"]).all():
+        return board
+    from rbobench.analysis.memorization import equal_memorization, ladder_verdicts  # which builds on this
+
+    if isinstance(results, pd.DataFrame):
+        return ladder_verdicts(board)
+    return ladder_verdicts(board, equal_memorization(frame, load_curves(results)))
 
 
 class _Comparison:
@@ -133,6 +152,7 @@ class _Comparison:
         self._steps = (
             rows[rows["status"] == "ok"].groupby("optimizer")["steps"].mean().reindex(list(self._names))
         )
+        self._corrupted = bool(rows["corruption_hash"].notna().any())
         self._scores = self._by_seed(metric)
         self._means = self._scores.mean(axis=1)
 
@@ -176,6 +196,9 @@ class _Comparison:
             "gain_high": gain.high,
             "gain_p": gain.p,
             "detectable": detectable_difference(gain.n, gain.sd),
+            "ladder": rows["ladder"].iloc[0],
+            "rung": rows["rung"].iloc[0],
+            "corrupted": self._corrupted,
         }
         row["verdict"] = self._verdict(
             optimizer, control, gain, unstable=row["n_diverged"] + row["n_collapsed"] > 0
@@ -219,8 +242,7 @@ class _Comparison:
         if gain.p < ALPHA:
             return Verdict.BETTER_WHERE_IT_FINISHED if unstable else Verdict.BETTER
         if self._beats_sgd(optimizer) and self._beats_sgd(control):
-            corrupted = self._rows["corruption_hash"].notna().any()
-            return Verdict.SLOWER_NOT_MORE_ROBUST if corrupted else Verdict.SLOWER_NOT_BETTER
+            return Verdict.SLOWER_NOT_MORE_ROBUST if self._corrupted else Verdict.SLOWER_NOT_BETTER
         return Verdict.NO_DIFFERENCE
 
     def _beats_sgd(self, optimizer: str) -> bool:
@@ -286,6 +308,9 @@ _COLUMNS = (
     "detectable",
     "marked_best",
     "verdict",
+    "ladder",
+    "rung",
+    "corrupted",
 )
 
 

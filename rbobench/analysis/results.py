@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,13 +43,15 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
         *folders: Folders of records, not searched below. A trial found in several of them counts once.
 
     Returns:
-        Columns `key`, `suite`, `task` and `optimizer` (as the suite calls them), `task_name` and
+        Columns `key`, `suite`, `task` and `optimizer` (as the suite calls them), `ladder` and `rung` (the
+        task without its rung, and the budget as a multiple of the one that the suite states), `task_name` and
         `optimizer_name` (as the registry does), `controls` (a tuple of registered names), `seed`, `status`,
         `error`, `budget`, `budget_unit`; then one for each metric, where `test_accuracy_last`,
         `test_accuracy_chosen` and `loss_last` are always there, missing where a task has none; then the
         costs, `gradient_evaluations` and `train_seconds` among them; `hp_<name>` for each hyperparameter;
-        and `corruption_hash`. Where one label stands for several configurations, what tells them apart
-        is added to it: `rbo [radius=5.0]`.
+        `corruption_kind`, as manifests call it; `label_noise_rate` and `poison_rate`, nominal, 0 where there
+        is none; and `corruption_hash`. Where one label stands for several configurations, what tells them
+        apart is added to it: `rbo [radius=5.0]`.
 
     Raises:
         UsageError: If a folder is missing or without records, or a record is damaged.
@@ -66,6 +69,8 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
                 "key": record["key"],
                 "suite": record["suite"],
                 "task": record["labels"]["task"],
+                "ladder": record["labels"].get("ladder", record["labels"]["task"]),
+                "rung": float(record["labels"].get("rung", 1.0)),
                 "task_name": trial["task"]["name"],
                 "optimizer": record["labels"]["optimizer"],
                 "optimizer_name": trial["optimizer"]["name"],
@@ -78,6 +83,7 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
                 **{name: record["metrics"].get(name) for name in metrics},
                 **{name: record["cost"].get(name) for name in costs},
                 **{f"hp_{name}": value for name, value in trial["optimizer"]["hyperparameters"].items()},
+                **_corruption(record),
                 "corruption_hash": " ".join(hashes) or None,
             }
         )
@@ -121,6 +127,63 @@ def load_curves(*folders: str | Path) -> pd.DataFrame:
                 columns[axis] += curves[axis]
     frame = pd.DataFrame(columns)
     return frame.astype(dict.fromkeys((*_AXES, "value"), "float64"))
+
+
+def load_measures(*folders: str | Path) -> pd.DataFrame:
+    """One row for each measure of each trial, in the order of `load_results`.
+
+    Args:
+        *folders: Folders of records, as for `load_results`.
+
+    Returns:
+        Columns `key`, `task`, `optimizer`, `seed`, `measure`, and `result`: a mapping of its `value`, its
+        `uncertainty`, its `cost` in evaluations, its `seconds` and whatever else it tells, a spectral
+        density's grid for one.
+
+    Raises:
+        UsageError: As `load_results`.
+    """
+    rows = [
+        {**_labels(record), "measure": name, "result": result}
+        for record in _read(folders)
+        for name, result in record.get("measures", {}).items()
+        if result is not None
+    ]
+    return pd.DataFrame(rows, columns=["key", "task", "optimizer", "seed", "measure", "result"])
+
+
+def load_memorization(*folders: str | Path) -> pd.DataFrame:
+    """One row for each flipped label that was followed in each trial, in the order of `load_results`.
+
+    Args:
+        *folders: Folders of records, as for `load_results`.
+
+    Returns:
+        Columns `key`, `task`, `optimizer`, `seed`, `position` among the training images, and
+        `gradient_evaluations`: at the first point of the curves where the model gave the flipped label back,
+        NaN where it never did.
+
+    Raises:
+        UsageError: As `load_results`.
+    """
+    rows = [
+        {**_labels(record), "position": position, "gradient_evaluations": spent}
+        for record in _read(folders)
+        if (found := record.get("memorized_at"))
+        for position, spent in zip(found["positions"], found["gradient_evaluations"], strict=True)
+    ]
+    columns = ["key", "task", "optimizer", "seed", "position", "gradient_evaluations"]
+    return pd.DataFrame(rows, columns=columns).astype({"gradient_evaluations": "float64"})
+
+
+def _labels(record: Mapping[str, Any]) -> dict[str, Any]:
+    labels = record["labels"]
+    return {
+        "key": record["key"],
+        "task": labels["task"],
+        "optimizer": labels["optimizer"],
+        "seed": record["trial"]["seed"],
+    }
 
 
 def status(*folders: str | Path) -> pd.DataFrame:
@@ -171,6 +234,20 @@ def _read(folders: tuple[str | Path, ...]) -> list[dict[str, Any]]:
             records.setdefault(record["key"], record)
     _tell_apart(list(records.values()))
     return sorted(records.values(), key=_order)
+
+
+def _corruption(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Kinds of the corruptions, and nominal rates; 0 where there is none."""
+    kinds = " + ".join(manifest["kind"] for manifest in record["corruption"])
+    rates: dict[str, Any] = {
+        "corruption_kind": kinds or None,
+        "label_noise_rate": 0.0,
+        "poison_rate": 0.0,
+    }
+    for manifest in record["corruption"]:
+        name = "label_noise_rate" if "label noise" in manifest["kind"] else "poison_rate"
+        rates[name] = float(manifest.get("nominal_rate", math.nan))
+    return rates
 
 
 def _order(record: dict[str, Any]) -> tuple[Any, ...]:
@@ -275,4 +352,12 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-__all__ = ["STATUSES", "finished", "load_curves", "load_results", "status"]
+__all__ = [
+    "STATUSES",
+    "finished",
+    "load_curves",
+    "load_measures",
+    "load_memorization",
+    "load_results",
+    "status",
+]

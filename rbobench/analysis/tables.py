@@ -36,11 +36,12 @@ _SECONDARY = {
     "memorization_last": "memo-\nrized",
     "recovery_last": "recov-\nered",
     "attack_success_last": "attack\nsuccess",
+    "membership": "member\nAUC",
     "sam_gap": "SAM\ngap",
     "train_seconds": "train\nseconds",
     "gradient_evaluations": "gradients",
 }
-_EXPENDABLE = ("sam_gap", "recovery_last", "gradient_evaluations", "train_seconds")
+_EXPENDABLE = ("membership", "sam_gap", "recovery_last", "gradient_evaluations", "train_seconds")
 """What a text table too wide for the terminal leaves out, in this order."""
 
 
@@ -310,7 +311,8 @@ def _notes(board: pd.DataFrame, *, best: str, short: bool) -> list[str]:
         )
     if verdicts & {Verdict.SLOWER_NOT_MORE_ROBUST, Verdict.SLOWER_NOT_BETTER}:
         notes.append(
-            f"{'slower' if short else 'Slower'}: beats sgd, and so does a control that takes as few steps."
+            f"{'slower' if short else 'Slower'}: beats sgd, and so does a control that takes as few steps; "
+            "or beats its control at one budget of a ladder alone, and not at equal memorization."
         )
     if short and Verdict.BETTER_WHERE_IT_FINISHED in verdicts:
         notes.append("†: on the seeds where it finished.")
@@ -358,6 +360,8 @@ def _number(metric: str, value: float, *, signed: bool = False, digits: int = 3)
     sign = "+" if signed else ""
     if _is_percent(metric):
         text = f"{100 * value:{sign}.1f}"
+    elif metric == "membership":
+        text = f"{value:{sign}.3f}"
     elif metric == "gradient_evaluations":
         text = f"{value:{sign},.0f}"
     elif metric == "sam_gap":

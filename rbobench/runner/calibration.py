@@ -124,6 +124,7 @@ Times = tuple[TaskTimes, list[StepTimes | str]]
 def calibrate(
     tasks: Mapping[str, tuple[Task, Sequence[PlannedTrial]]],
     settings: Settings,
+    measures: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Times]:
     """Time tasks and the steps of their optimizers.
@@ -134,6 +135,7 @@ def calibrate(
     Args:
         tasks: Label to the task and to one trial for each optimizer.
         settings: Device, numerics and data.
+        measures: Names of what is measured at a trial's end.
         say: Is told what is timed.
 
     Returns:
@@ -143,7 +145,7 @@ def calibrate(
         UsageError: If a problem cannot be built, or no optimizer gets through one step of it.
     """
     began = time.perf_counter()
-    pieces, timer = {}, _Pieces(settings)
+    pieces, timer = {}, _Pieces(settings, measures)
     for label, (task, entries) in tasks.items():
         say(f"calibrating {label}: {len(entries)} optimizer{'s' if len(entries) > 1 else ''}")
         pieces[label] = timer.times(task, entries)
@@ -198,8 +200,9 @@ def _why(error: Exception) -> str:
 class _Pieces:
     """Times pieces by themselves; equal updates of parameters of equal shapes for one task alone."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, measures: Sequence[str]) -> None:
         self._settings = settings
+        self._measures = measures
         self._updates: dict[str, UpdateTimes] = {}
 
     def times(self, task: Task, entries: Sequence[PlannedTrial]) -> tuple[TaskTimes, list[UpdateTimes | str]]:
@@ -256,7 +259,7 @@ class _Pieces:
         reason = ""
         for entry in entries:
             measured = point + (2 * reestimation if _reestimates(entry) else 0.0)
-            seconds, record = _one_step_trial(entry, task, self._settings)
+            seconds, record = _one_step_trial(entry, task, self._settings, self._measures)
             if record["status"] != "ok":
                 reason = record["error"] or record["status"]
                 continue
@@ -519,7 +522,9 @@ def _wait() -> None:
         torch.accelerator.synchronize()
 
 
-def _one_step_trial(entry: PlannedTrial, task: Task, settings: Settings) -> tuple[float, dict[str, Any]]:
+def _one_step_trial(
+    entry: PlannedTrial, task: Task, settings: Settings, measures: Sequence[str]
+) -> tuple[float, dict[str, Any]]:
     """A whole trial of one step and one point, its record written to a folder that is thrown away."""
     begin = time.perf_counter()
     limit = entry.step_cost / entry.budget_share
@@ -531,7 +536,7 @@ def _one_step_trial(entry: PlannedTrial, task: Task, settings: Settings) -> tupl
             "record_version": RECORD_VERSION,
             "labels": entry.labels,
             "trial": trial.as_dict(),
-            **run_trial(short, task, settings, Path(folder), False),
+            **run_trial(short, task, settings, Path(folder), measures=measures),
         }
         write_record(Path(folder), record)
         return time.perf_counter() - begin, record

@@ -484,6 +484,7 @@ def predict(
                 for label, same in groups.items()
             },
             known.settings,
+            known.suite.measures,
             say,
         )
         calibration = time.perf_counter() - ready

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import itertools
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +19,10 @@ from typing import Any, Protocol
 import torch
 
 from rbobench.errors import UsageError
-from rbobench.processes import threads
+from rbobench.processes import process_pool, threads
 from rbobench.registry import get_optimizer, get_task
 from rbobench.runner.environment import choose_device, describe
+from rbobench.runner.measuring import has_measures
 from rbobench.runner.planning import expand
 from rbobench.runner.record import FINAL, RECORD_VERSION, read_record, record_path, write_record
 from rbobench.runner.suite import Suite, load_suite
@@ -100,6 +104,7 @@ def run_suite(
     only: str | None = None,
     data_root: str | Path = "data",
     download: bool = False,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> RunSummary:
     """Run every trial of a suite that has no record yet.
@@ -115,6 +120,7 @@ def run_suite(
         only: Shell pattern that a trial's `task/optimizer/seed` must match, or either of its labels.
         data_root: Folder of the data sets.
         download: Whether a missing data set may be fetched.
+        jobs: Trials side by side, each in a process of its own. Results are the same; their seconds are not.
         progress: Is told how it goes.
 
     Raises:
@@ -132,13 +138,10 @@ def run_suite(
         _relabel(folder, ready.suite.name, ready.planned, ready.found)
         statuses = Counter(record["status"] for record in ready.found.values())
 
-        environment = describe(ready.settings.device)
+        environment = {**describe(ready.settings.device), "jobs": jobs}
         if progress is not None:
             progress.start(len(ready.planned), len(ready.found))
-        for entry in pending:
-            if progress is not None:
-                progress.trial_started(entry)
-            task = ready.tasks.get(entry.trial)
+        for entry, outcome in _outcomes(ready, pending, jobs, progress):
             record = {
                 "key": entry.trial.key,
                 "record_version": RECORD_VERSION,
@@ -146,13 +149,65 @@ def run_suite(
                 "labels": entry.labels,
                 "trial": entry.trial.as_dict(),
                 "environment": environment,
-                **run_trial(entry, task, ready.settings, folder, ready.suite.save_weights),
+                **outcome,
             }
             write_record(folder, record)
             statuses[record["status"]] += 1
             if progress is not None:
                 progress.trial_finished(entry, record)
     return RunSummary(folder, len(pending), len(ready.found), dict(statuses), time.perf_counter() - began)
+
+
+def _outcomes(
+    ready: Prepared, pending: Sequence[PlannedTrial], jobs: int, progress: Progress | None
+) -> Iterator[tuple[PlannedTrial, dict[str, Any]]]:
+    """Run trials, so many side by side, and give what their records say of each as it ends."""
+    suite, settings, folder = ready.suite, ready.settings, ready.folder
+    if jobs == 1:
+        for entry in pending:
+            if progress is not None:
+                progress.trial_started(entry)
+            task = ready.tasks.get(entry.trial)
+            yield (
+                entry,
+                run_trial(
+                    entry, task, settings, folder, save_weights=suite.save_weights, measures=suite.measures
+                ),
+            )
+        return
+    waiting = iter(pending)
+    running: dict[Future[dict[str, Any]], PlannedTrial] = {}
+    with process_pool(jobs) as pool:
+        try:
+            while True:
+                for entry in itertools.islice(waiting, jobs - len(running)):
+                    if progress is not None:
+                        progress.trial_started(entry)
+                    running[pool.submit(_run_alone, entry, settings, folder, suite)] = entry
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool:
+            raise UsageError(
+                "a process that ran a trial was killed, most often for want of memory; with fewer than "
+                f"{jobs} jobs the same command goes on from here"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run_alone(entry: PlannedTrial, settings: Settings, folder: Path, suite: Suite) -> dict[str, Any]:
+    """Run a trial in a process of its own, which keeps the data sets that it has read."""
+    with threads(suite.numerics.threads), _full_precision():
+        return run_trial(
+            entry,
+            get_task(entry.trial.task).create(entry.trial.options),
+            settings,
+            folder,
+            save_weights=suite.save_weights,
+            measures=suite.measures,
+        )
 
 
 @dataclass(frozen=True)
@@ -247,7 +302,7 @@ def prepared(
             compile=suite.numerics.compile,
             location=location,
         )
-        found = _found(folder, planned, suite.save_weights)
+        found = _found(folder, planned, suite)
         yield Prepared(suite, folder, settings, tasks, planned, found)
 
 
@@ -303,15 +358,15 @@ def _check_requirements(planned: Iterable[PlannedTrial], device: torch.device) -
             )
 
 
-def _found(folder: Path, planned: Iterable[PlannedTrial], save_weights: bool) -> dict[str, dict[str, Any]]:
-    """Records of trials that need no further run, by key; where weights are kept, those that have them."""
+def _found(folder: Path, planned: Iterable[PlannedTrial], suite: Suite) -> dict[str, dict[str, Any]]:
+    """Records of trials that need no further run, by key: those that have all that the suite keeps."""
     found = {}
     for entry in planned:
         path = record_path(folder, entry.trial.key)
-        if not path.exists() or (save_weights and not path.with_suffix(".safetensors").exists()):
+        if not path.exists() or (suite.save_weights and not path.with_suffix(".safetensors").exists()):
             continue
         record = read_record(path)
-        if record["status"] in FINAL:
+        if record["status"] in FINAL and has_measures(record, suite.measures):
             found[record["key"]] = record
     return found
 

@@ -86,8 +86,9 @@ class _Expansion:
                 if task.optimizers.get(label) is not False
             ]
             budget = task.budget or self._suite.budget
+            rungs = self._rungs(task_label, budget)
             for label, method in methods:
-                self._affordable(task_label, label, budget, method)
+                self._affordable(task_label, label, budget, min(rungs), method)
             planned += [
                 PlannedTrial(
                     trial=Trial(
@@ -95,18 +96,22 @@ class _Expansion:
                         options=options,
                         optimizer=method.info.name,
                         hyperparameters=method.hyperparameters,
-                        budget={budget.unit: budget.limit},
+                        budget={budget.unit: limit},
                         seed=seed,
                         schedules=method.schedules,
-                        evaluations=self._suite.evaluations,
+                        # As far apart on every rung, so that courses of training can be compared.
+                        evaluations=max(1, round(self._suite.evaluations * limit / budget.limit)),
                         numerics=self._suite.numerics.model_dump(),
                     ),
-                    task_label=task_label,
+                    task_label=name,
                     optimizer_label=label,
                     controls=method.info.controls,
                     step_cost=method.step_cost,
                     budget_share=method.stopping.budget_share,
+                    ladder=task_label if len(rungs) > 1 else None,
+                    rung=limit / budget.limit,
                 )
+                for limit, name in rungs.items()
                 for seed in self._seeds
                 for label, method in methods
             ]
@@ -116,6 +121,17 @@ class _Expansion:
                 raise self._error_at(("schedules", key), message, at_key=True)
         self._distinct(planned)
         return planned
+
+    def _rungs(self, task_label: str, budget: Budget) -> dict[float, str]:
+        """Limits of the budget to the task's name at each: `noise 2x`, its label where there is one."""
+        ladder = self._suite.ladder
+        whole = budget.unit == "gradient_evaluations"
+        limits = [round(rung * budget.limit) if whole else rung * budget.limit for rung in ladder]
+        if len(set(limits)) < len(limits) or min(limits) <= 0:
+            raise self._error_at(("ladder",), f"{budget.limit} {budget.unit} have no such multiples")
+        if len(ladder) == 1:
+            return {limits[0]: task_label}
+        return {limit: f"{task_label} {rung:g}x" for limit, rung in zip(limits, ladder, strict=True)}
 
     def _schedule(self, key: str, spelling: Spelling) -> Spelling:
         place: Place = ("schedules", key)
@@ -208,17 +224,17 @@ class _Expansion:
             return self._error_at(around, message, at_key=True)
         return self._error_at(places[culprit], message, at_key="unknown " in message)
 
-    def _affordable(self, task_label: str, label: str, budget: Budget, method: _Method) -> None:
+    def _affordable(self, task_label: str, label: str, budget: Budget, limit: float, method: _Method) -> None:
         if budget.unit != "gradient_evaluations":
             return
         share = method.stopping.budget_share
-        if fitting_steps(budget.limit, share, method.step_cost) < 1:
+        if fitting_steps(limit, share, method.step_cost) < 1:
             own = self._suite.tasks[task_label].budget is not None
             place = ("tasks", task_label, "budget", budget.unit) if own else ("budget", budget.unit)
             part = "" if share == 1.0 else f", of which it may spend {share:.3g}"
             raise self._error_at(
                 place,
-                f"{budget.limit} gradient evaluations{part} do not buy one step of {label!r}, "
+                f"{limit} gradient evaluations{part} do not buy one step of {label!r}, "
                 f"which costs {method.step_cost}",
             )
 
@@ -228,7 +244,8 @@ class _Expansion:
             other = first.setdefault(entry.trial.key, entry)
             if other is not entry:
                 same_task = other.task_label == entry.task_label
-                place = ("optimizers", entry.optimizer_label) if same_task else ("tasks", entry.task_label)
+                label = entry.ladder or entry.task_label
+                place = ("optimizers", entry.optimizer_label) if same_task else ("tasks", label)
                 raise self._error_at(
                     place,
                     f"{entry.name!r} and {other.name!r} are the same trial under two names",

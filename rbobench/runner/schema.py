@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from rbobench.hyperparameters import signature
+from rbobench.measures.catalog import GROUPS, MEASURES, expand
 from rbobench.optim.schedule import SCHEDULES, Range
 from rbobench.runner.budget import Unit
 
@@ -55,6 +56,23 @@ def _seeds(value: Any) -> Any:
     if not 1 <= value <= MOST_SEEDS:
         raise ValueError(f"there must be 1 to {MOST_SEEDS} seeds")
     return tuple(range(value))
+
+
+def _measures(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise ValueError("must be a list of measures")
+    return expand(value)
+
+
+def _ladder(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("must be a list of multiples of the budget")
+    rungs = tuple(_real(_whole(rung)) for rung in value)
+    if any(type(rung) is not float or not (math.isfinite(rung) and rung > 0) for rung in rungs):
+        raise ValueError("multiples of the budget are numbers above 0")
+    if list(rungs) != sorted(set(rungs)):
+        raise ValueError("multiples of the budget must ascend")
+    return rungs
 
 
 def _schedule_schema() -> dict[str, Any]:
@@ -98,6 +116,23 @@ Seeds = Annotated[
                 {"type": "integer", "minimum": 1},
                 {"type": "array", "items": {"type": "integer"}, "minItems": 1, "uniqueItems": True},
             ]
+        }
+    ),
+]
+Measures = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_measures),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "enum": [*GROUPS, *MEASURES]}}),
+]
+Ladder = Annotated[
+    tuple[float, ...],
+    BeforeValidator(_ladder),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "number", "exclusiveMinimum": 0},
+            "minItems": 1,
+            "uniqueItems": True,
         }
     ),
 ]
@@ -207,11 +242,19 @@ class Suite(_Section):
         "mapping of its name and options; an optimizer without the key is left alone.",
     )
     evaluations: Whole = Field(
-        default=20, description="Points on each trial's curves, spread evenly over the budget."
+        default=20,
+        description="Points on each trial's curves, spread evenly over the budget; of a rung in proportion.",
     )
     numerics: Numerics = Field(default=Numerics(), description="Threads, precision, memory format.")
     save_weights: bool = Field(
         default=False, description="Keep each trial's final weights beside its record."
+    )
+    measures: Measures = Field(
+        default=("sam_gap",),
+        description="What is measured at the final weights: measures, or groups of them.",
+    )
+    ladder: Ladder = Field(
+        default=(1.0,), description="Multiples of the budgets: every task is run at each, a trial of its own."
     )
     optimizers: dict[Label, Annotated[OptimizerEntry, BeforeValidator(_mapping)]] = Field(
         min_length=1, description="Label to hyperparameters."

@@ -230,12 +230,13 @@ def evaluation_weights(problem: Problem, optimizer: Optimizer, *, reestimate: bo
         if swap is not None:
             stack.enter_context(swap())
         if reestimate:
-            stack.enter_context(_reestimated(problem))
+            stack.enter_context(reestimated(problem))
         yield
 
 
 @contextmanager
-def _reestimated(problem: Problem) -> Iterator[None]:
+def reestimated(problem: Problem) -> Iterator[None]:
+    """Inside the block BatchNorm has statistics re-estimated at the present weights."""
     buffers = list(problem.module.buffers())
     before = [buffer.clone() for buffer in buffers]
     problem.reestimate_batch_norm()

@@ -86,6 +86,8 @@ class PlannedTrial:
         controls: Registered names of the optimizer's controls.
         step_cost: Gradient evaluations of one step.
         budget_share: The part of the budget that the optimizer may spend.
+        ladder: The task's name in the suite without the rung; `None` where budgets have no ladder.
+        rung: The budget as a multiple of the one that the suite states.
     """
 
     trial: Trial
@@ -94,6 +96,8 @@ class PlannedTrial:
     controls: tuple[str, ...] = ()
     step_cost: float = 1
     budget_share: float = 1.0
+    ladder: str | None = None
+    rung: float = 1.0
 
     @property
     def name(self) -> str:
@@ -102,12 +106,14 @@ class PlannedTrial:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """The labels as a record holds them."""
-        return {
+        """The labels as a record holds them, and the task's name: of an image folder the trial has none."""
+        labels = {
             "task": self.task_label,
             "optimizer": self.optimizer_label,
             "controls": list(self.controls),
+            "task_name": self.trial.task,
         }
+        return labels if self.ladder is None else {**labels, "ladder": self.ladder, "rung": self.rung}
 
     @property
     def gradient_evaluations(self) -> float | None:

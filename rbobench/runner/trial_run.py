@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from rbobench.measures.measurable import Measurable
 from rbobench.randomness import Streams
 from rbobench.registry import CONTACT_FRACTION, OptimizerInfo, StoppingRule, get_optimizer
 from rbobench.runner.budget import Budget, Unit, step_cost
 from rbobench.runner.clock import Clock
+from rbobench.runner.measuring import as_metrics, take_measures
 from rbobench.runner.pairing import pairing_digests
 from rbobench.runner.record import write_atomically, write_json
 from rbobench.runner.training import Training, evaluation_weights, train
@@ -26,7 +29,13 @@ from rbobench.tasks.task import Manifest, Problem, Settings, Task
 
 
 def run_trial(
-    planned: PlannedTrial, task: Task, settings: Settings, folder: Path, save_weights: bool
+    planned: PlannedTrial,
+    task: Task,
+    settings: Settings,
+    folder: Path,
+    *,
+    save_weights: bool = False,
+    measures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run a trial and say what its record says about the run; a failure is one of the things it can say.
 
@@ -36,9 +45,10 @@ def run_trial(
         settings: Device, numerics and data.
         folder: Where manifests, and weights if asked for, are written.
         save_weights: Whether to keep the final weights.
+        measures: Names of what is measured at the final weights.
     """
     try:
-        return _train_and_measure(planned, task, settings, folder, save_weights)
+        return _train_and_measure(planned, task, settings, folder, save_weights, measures)
     except Exception as error:
         out_of_memory = _is_out_of_memory(error)
         text = _one_line(error)
@@ -49,7 +59,9 @@ def run_trial(
         "status": "out_of_memory" if out_of_memory else "failed",
         "error": text,
         "metrics": {},
+        "measures": {},
         "curves": {},
+        "memorized_at": None,
         "cost": {},
         "test_correct": None,
         "corruption": [],
@@ -58,7 +70,12 @@ def run_trial(
 
 
 def _train_and_measure(
-    planned: PlannedTrial, task: Task, settings: Settings, folder: Path, save_weights: bool
+    planned: PlannedTrial,
+    task: Task,
+    settings: Settings,
+    folder: Path,
+    save_weights: bool,
+    measures: Sequence[str],
 ) -> dict[str, Any]:
     began, trial, clock = time.perf_counter(), planned.trial, Clock(settings.device)
     info = get_optimizer(trial.optimizer)
@@ -92,7 +109,8 @@ def _train_and_measure(
         at_measured_weights = nullcontext()
     with clock.phase("evaluation"), at_measured_weights:
         ok = training.status == "ok"
-        metrics = training.metrics() | (problem.final() if ok else {})
+        taken = take_measures(problem, measures, trial.seed) if ok else {}
+        metrics = training.metrics() | (problem.final() if ok else {}) | as_metrics(taken)
         correct = problem.test_correct() if ok else None
         if save_weights:
             _save_weights(folder / f"{trial.key}.safetensors", problem)
@@ -102,7 +120,9 @@ def _train_and_measure(
         "status": training.status,
         "error": None,
         "metrics": metrics,
+        "measures": taken,
         "curves": training.curves,
+        "memorized_at": problem.memorized_at() if isinstance(problem, Measurable) else None,
         "cost": {**spent, **times, "peak_memory_bytes": clock.peak_memory},
         "test_correct": None if correct is None else _packed(correct),
         "corruption": corruption,

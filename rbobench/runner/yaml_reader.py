@@ -67,7 +67,19 @@ def read_yaml(path: Path) -> Document:
         UsageError: If it cannot be read, is no UTF-8 text, is empty, is no mapping, or breaks YAML's rules; a
             duplicate key does.
     """
-    text = _read_text(path)
+    return parse_yaml(_read_text(path), path)
+
+
+def parse_yaml(text: str, path: Path) -> Document:
+    """Read text that holds one YAML mapping.
+
+    Args:
+        text: The text.
+        path: Where it is from, for errors.
+
+    Raises:
+        UsageError: As `read_yaml`.
+    """
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:

@@ -28,6 +28,9 @@ def make_record(
     hyperparameters: Mapping[str, Any] | None = None,
     data: str | None = "sha256:0011223344",
     corrupted: bool = False,
+    corruption: tuple[str, float] | None = None,
+    measures: Mapping[str, Mapping[str, Any]] | None = None,
+    rung: float | None = None,
     cost: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     trial = {
@@ -45,7 +48,10 @@ def make_record(
         "seed": seed,
     }
     ran = status in ("ok", "diverged")
-    manifest = {"kind": "symmetric label noise", "part": "train", "hash": "ab" * 32, "changed": 400}
+    manifest: dict[str, Any] = {"kind": "symmetric label noise", "part": "train", "hash": "ab" * 32}
+    if corruption is not None:
+        manifest["kind"], manifest["nominal_rate"] = corruption
+    ladder = {} if rung is None else {"ladder": task.removesuffix(f" {rung:g}x"), "rung": rung}
     return {
         "key": digest(trial),
         "record_version": 1,
@@ -57,14 +63,16 @@ def make_record(
             "task": task,
             "optimizer": label or optimizer,
             "controls": CONTROLS.get(optimizer, []),
+            **ladder,
         },
         "metrics": dict(metrics or {}) if ran else {},
+        "measures": dict(measures or {}) if ran else {},
         "curves": {name: list(values) for name, values in (curves or {}).items()} if ran else {},
         "cost": ({"gradient_evaluations": 3000, "train_seconds": 2.0, "steps": 3000} | dict(cost or {}))
         if ran
         else {},
         "test_correct": None,
-        "corruption": [manifest] if corrupted else [],
+        "corruption": [manifest] if corrupted or corruption else [],
         "pairing": {},
         "environment": {},
     }
@@ -162,6 +170,70 @@ def write_quick(folder: Path, seeds: int = 3) -> Path:
                     ),
                 )
     return folder
+
+
+SWEPT = {
+    "swept-clean": None,
+    "swept-symmetric-20": ("symmetric label noise", 0.2),
+    "swept-symmetric-40": ("symmetric label noise", 0.4),
+    "swept-symmetric-60": ("symmetric label noise", 0.6),
+    "swept-badnets-0.25": ("BadNets", 0.0025),
+    "swept-badnets-1": ("BadNets", 0.01),
+    "swept-badnets-2": ("BadNets", 0.02),
+}
+"""Tasks that differ in nothing but their corruption: its kind and rate."""
+
+
+@pytest.fixture
+def sweep_folder(tmp_path: Path) -> Path:
+    """A folder of trials along corruption rates, with measures of sharpness."""
+    return write_sweep(tmp_path / "sweep")
+
+
+def write_sweep(folder: Path, seeds: int = 3) -> Path:
+    """Tasks along the rates of two corruptions; the flatter an optimizer's minima, the smaller its gap."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flatness = {"sgd": 0.0, "adamw": 0.1, "sam": 0.5, "rbo": 0.9, "rbo-null": 0.2}
+    for task, corruption in SWEPT.items():
+        kind, rate = corruption or ("", 0.0)
+        for optimizer, flat in flatness.items():
+            for seed in range(seeds):
+                generator = np.random.default_rng([seed, int(10 * flat), int(1e4 * rate)])
+                lost = (1 - 0.6 * flat) * 0.4 * rate if "noise" in kind else 0.01
+                last = 0.95 - 1.5 * lost + generator.normal(0, 0.01)
+                gap = 0.04 + 1.2 * lost + generator.normal(0, 0.004)
+                metrics: dict[str, Any] = {
+                    "test_accuracy_last": last,
+                    "test_accuracy_chosen": 0.96 - lost + generator.normal(0, 0.01),
+                    "train_accuracy_last": last + gap,
+                    "sam_gap": gap**2 * np.exp(generator.normal(0, 0.3)),
+                    "lambda_max": 900 * gap * np.exp(generator.normal(0, 0.4)),
+                    "collapsed": False,
+                }
+                if kind == "BadNets":
+                    success = (1 - 0.3 * flat) * (1 - np.exp(-200 * rate)) + generator.normal(0, 0.02)
+                    metrics |= {"attack_success_chosen": success, "attack_success_last": success + 0.01}
+                write_record(
+                    folder,
+                    make_record(
+                        task=task,
+                        optimizer=optimizer,
+                        seed=seed,
+                        corruption=corruption,
+                        metrics={name: float(value) for name, value in metrics.items()},
+                        measures={"spectral_density": _spectrum(float(metrics["lambda_max"]))},
+                    ),
+                )
+    return folder
+
+
+def _spectrum(largest: float) -> dict[str, Any]:
+    """A bulk at zero and an outlier, as of a trained network."""
+    grid = np.linspace(-0.1 * largest, 1.1 * largest, 128)
+    width = 0.02 * largest
+    bulk, outlier = (np.exp(-(((grid - at) / width) ** 2) / 2) for at in (0.0, largest))
+    density = (bulk + 1e-4 * outlier) / (width * np.sqrt(2 * np.pi))
+    return {"value": 1.0, "uncertainty": 0.1, "grid": grid.tolist(), "density": density.tolist()}
 
 
 def _image_curves(

@@ -16,7 +16,9 @@ Write = Callable[..., Path]
 
 
 @pytest.mark.parametrize("format", ["png", "pdf", "svg"])
-def test_every_figure_has_its_csv(suite_folder: Path, format: str) -> None:
+def test_every_figure_has_its_csv(suite_folder: Path, sweep_folder: Path, format: str) -> None:
+    for record in sweep_folder.glob("*.json"):
+        record.rename(suite_folder / record.name)
     paths = save_figures(suite_folder, format)
     assert [path.name for path in paths] == [f"{name}.{format}" for name in FIGURES]
     for path in paths:

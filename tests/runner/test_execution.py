@@ -82,10 +82,15 @@ def test_a_suite_becomes_records(run) -> None:
     record = found["fake-blobs/fake-sgd/1"]
     assert set(record) == {
         "key", "record_version", "suite", "status", "error", "trial", "labels", "metrics", "curves", "cost",
-        "test_correct", "corruption", "pairing", "environment",
+        "test_correct", "corruption", "pairing", "environment", "measures", "memorized_at",
     }  # fmt: skip
     assert record["suite"] == "small"
-    assert record["labels"] == {"task": "fake-blobs", "optimizer": "fake-sgd", "controls": ["fake-short"]}
+    assert record["labels"] == {
+        "task": "fake-blobs",
+        "optimizer": "fake-sgd",
+        "controls": ["fake-short"],
+        "task_name": "fake-blobs",
+    }
     assert record["trial"]["task"]["data"].startswith("sha256:")
     assert record["trial"]["budget"] == {"gradient_evaluations": 24}
     assert record["metrics"]["test_accuracy_last"] == record["curves"]["test_accuracy"][-1]

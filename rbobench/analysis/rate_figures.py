@@ -1,0 +1,168 @@
+"""Figures of corrupted data: accuracy and attack success against the rate, and against one another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from rbobench.analysis.charts import LABELS, Chart, Frames, Style, drawn, legend_of, panels
+from rbobench.analysis.statistics import mean_sd, t_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FEWEST_RATES = 3
+"""Below, there is no course to see."""
+
+_GEOMETRIC = 5
+"""Ratio of the largest poison rate to the smallest from which on they stand on a log axis."""
+
+_PANEL = ["task_name", "rung", "corruption_kind"]
+_APART = 1.6
+"""Points between the marks of two optimizers at one rate."""
+
+
+def _select_rates(frames: Frames) -> pd.DataFrame:
+    """Mean and interval at each rate, of tasks that differ in nothing else."""
+    results = frames.finished
+    courses = [
+        *_courses(results, "label_noise_rate", "poison_rate", "test_accuracy"),
+        *_courses(results, "poison_rate", "label_noise_rate", "attack_success"),
+    ]
+    return pd.concat(courses, ignore_index=True) if courses else pd.DataFrame()
+
+
+def _courses(results: pd.DataFrame, rate: str, other: str, metric: str) -> list[pd.DataFrame]:
+    """Along one rate, the other being zero: one frame for each panel."""
+    chosen, last = f"{metric}_chosen", f"{metric}_last"
+    if chosen not in results:
+        return []
+    rows = results[(results[other] == 0) & results[[chosen, rate]].notna().all(axis=1)]
+    rows = rows.assign(rate=rows[rate], metric=metric)
+    courses: list[pd.DataFrame] = []
+    for _, corrupted in rows[rows["rate"] > 0].groupby(_PANEL):
+        task_name, rung, kind = corrupted[_PANEL].iloc[0]
+        clean = rows[(rows["rate"] == 0) & (rows["task_name"] == task_name) & (rows["rung"] == rung)]
+        own: pd.DataFrame = pd.concat([clean.assign(corruption_kind=kind), corrupted])
+        if metric == "attack_success" and _geometric(own["rate"]):
+            own = own[own["rate"] > 0]
+        # Where two tasks have one rate, they differ in something else, and results do not say in what.
+        own = own[own.groupby("rate")["task"].transform("nunique") == 1]
+        if own["rate"].nunique() < FEWEST_RATES:
+            continue
+        groups = own.groupby([*_PANEL, "metric", "rate", "task", "optimizer"], sort=True)
+        courses.append(
+            groups.agg(
+                seeds=("seed", "size"),
+                mean=(chosen, "mean"),
+                low=(chosen, lambda values: t_interval(values)[0]),
+                high=(chosen, lambda values: t_interval(values)[1]),
+                mean_at_last_step=(last, "mean"),
+            ).reset_index()
+        )
+    return courses
+
+
+def _geometric(rates: pd.Series[float]) -> bool:
+    positive = rates[rates > 0]
+    return bool(positive.max() >= _GEOMETRIC * positive.min())
+
+
+def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
+    from matplotlib.transforms import offset_copy
+
+    courses = [rows for _, rows in shown.groupby([*_PANEL, "metric"])]
+    several = shown["rung"].nunique() > 1
+    figure, grid = panels(len(courses), height=2.1, narrow=True)
+    for axes, rows in zip(grid, courses, strict=False):
+        first = rows.iloc[0]
+        names = list(drawn(rows, looks))
+        for place, name in enumerate(names):
+            own, look = rows[rows["optimizer"] == name].sort_values("rate"), looks[name]
+            aside = _APART * (place - (len(names) - 1) / 2)
+            shifted = offset_copy(axes.transData, figure, x=aside, units="points")
+            rate, mean = 100 * own["rate"], 100 * own["mean"]
+            axes.plot(
+                rate, 100 * own["mean_at_last_step"], **look.line | {"linewidth": 0.6}, transform=shifted
+            )
+            axes.plot(rate, mean, **look.line, transform=shifted)
+            axes.errorbar(
+                rate,
+                mean,
+                yerr=[mean - 100 * own["low"], 100 * own["high"] - mean],
+                **look.points,
+                markersize=3.2,
+                elinewidth=0.7,
+                zorder=3,
+                transform=shifted,
+            )
+        _limit_to_means(axes, rows)
+        if first["metric"] == "attack_success" and _geometric(rows["rate"]):
+            axes.set_xscale("log")
+        ticks = sorted(rows["rate"].unique())
+        axes.set_xticks([100 * rate for rate in ticks], [f"{100 * rate:g}" for rate in ticks], minor=False)
+        axes.set_xticks([], minor=True)
+        axes.margins(x=0.1)
+        rung = f", {first['rung']:g}× budget" if several else ""
+        axes.set_title(f"{first['task_name']}{rung}\n{first['corruption_kind']}")
+        noise = first["metric"] == "test_accuracy"
+        axes.set_xlabel("flipped labels (%)" if noise else "poisoned images (%)")
+        axes.set_ylabel(LABELS[first["metric"]])
+    legend_of(
+        figure,
+        shown,
+        looks,
+        title="thick: mean and 95 % t interval over seeds, chosen step; thin: mean, last step",
+    )
+    return figure
+
+
+def _limit_to_means(axes: Axes, rows: pd.DataFrame) -> None:
+    """Let the means fill the panel: with three seeds an interval may be many times as wide."""
+    values = 100 * rows[["mean", "mean_at_last_step"]].to_numpy(dtype=float)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.08 * max(high - low, 1.0)
+    axes.set_ylim(max(low - margin, -4), min(high + margin, 104))
+
+
+def _select_attacks(frames: Frames) -> pd.DataFrame:
+    """Mean and spread of clean accuracy and attack success, of tasks with an attack."""
+    rows, metrics = frames.finished, ("test_accuracy_chosen", "attack_success_chosen")
+    if metrics[1] not in rows:
+        return rows.iloc[:0]
+    groups = rows.dropna(subset=list(metrics)).groupby(["task", "optimizer"], sort=False)
+    spreads = {f"{name}_sd": (name, lambda values: mean_sd(values)[1]) for name in metrics}
+    means = {name: (name, "mean") for name in metrics}
+    return groups.agg(seeds=("seed", "size"), **means, **spreads).reset_index()
+
+
+def _draw_attacks(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
+    tasks = list(shown["task"].unique())
+    figure, grid = panels(len(tasks), height=2.0, narrow=True)
+    for axes, task in zip(grid, tasks, strict=False):
+        rows = shown[shown["task"] == task].set_index("optimizer")
+        for name in drawn(rows.reset_index(), looks):
+            row, look = rows.loc[name], looks[name]
+            axes.errorbar(
+                100 * row["test_accuracy_chosen"],
+                100 * row["attack_success_chosen"],
+                xerr=100 * np.nan_to_num(row["test_accuracy_chosen_sd"]),
+                yerr=100 * np.nan_to_num(row["attack_success_chosen_sd"]),
+                **look.points,
+                markersize=5,
+                elinewidth=0.8,
+            )
+        axes.set_title(task)
+        axes.set_xlabel("clean test accuracy (%)")
+    grid[0].set_ylabel(LABELS["attack_success"])
+    legend_of(figure, shown, looks, markers=True, title="mean ± sd over seeds, chosen step")
+    return figure
+
+
+ACCURACY_VS_RATE = Chart(_select_rates, _draw_rates)
+"""Test accuracy against the rate of label noise, attack success against that of poisoning."""
+CLEAN_VS_ATTACK = Chart(_select_attacks, _draw_attacks)
+"""Attack success against clean test accuracy."""
