@@ -137,11 +137,13 @@ def radius_at_scale(
         if count < 0:
             raise UsageError(f"{name} must be at least 0, not {count}")
     before = surface.cost
+    if eigenvectors is None and lines == 0:
+        eigenvectors = []
     if eigenvectors is None:
         from rbobench.measures.eigenvalues import top_eigenpairs
 
         eigenvalues, eigenvectors, _ = top_eigenpairs(surface, min(lines, surface.dimension), generator)
-        largest_eigenvalue = float(max(eigenvalues)) if len(eigenvalues) else None
+        largest_eigenvalue = eigenvalues[0]
     _check(surface, eigenvectors)
     if t_max is None:
         size = math.sqrt(_inner(surface.parameters, surface.parameters))
