@@ -333,7 +333,7 @@ def show(
 ) -> None:
     """Draw what a corruption does: clean and corrupted images side by side, with their labels."""
     from rbobench.analysis.corruption_figure import corruption_figure
-    from rbobench.analysis.style import FORMATS
+    from rbobench.analysis.style import FORMATS, paper_style
     from rbobench.runner.named_task import named_task
     from rbobench.tasks.images import ImageTask
     from rbobench.tasks.task import DataLocation
@@ -345,7 +345,8 @@ def show(
         raise UsageError(f"task {task!r} has no images to show")
     figure = corruption_figure(made, DataLocation(data_root), seed)
     try:
-        figure.savefig(out)
+        with paper_style():
+            figure.savefig(out)
     except OSError as error:
         raise UsageError(f"cannot write {out}: {error.strerror or error}") from None
     print(out)

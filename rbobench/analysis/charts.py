@@ -14,7 +14,6 @@ from rbobench.analysis.style import WIDTH, paper_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _CONTROL_DASHES = ((3, 1.2), (1, 1), (5, 1, 1, 1), (2, 2))
@@ -150,15 +149,17 @@ def styles(results: pd.DataFrame) -> dict[str, Style]:
     return looks
 
 
-def plain_ticks(axis: Axis) -> None:
+def plain_ticks(axes: Axes) -> None:
     """Numbers as 0.3, 1, 3: a log axis of little more than a decade has too few powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-    low, high = axis.get_view_interval()
+    low, high = axes.get_xlim()
     subs = (1, 2, 5) if high / low < 20 else (1, 3) if high / low < 200 else (1,)
-    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(NullLocator())
+    # Within a factor of 4 it is nearly linear, and may hold none of those.
+    locator: Locator = MaxNLocator(3) if high / low < 4 else LogLocator(subs=subs, numticks=12)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def lines(axes: Axes, rows: pd.DataFrame, looks: dict[str, Style], scale: float, x: str = "fraction") -> None:
@@ -221,14 +222,15 @@ def legend_of(
     shown: pd.DataFrame,
     looks: dict[str, Style],
     *,
-    markers: bool = False,
+    line: bool = True,
+    markers: bool = True,
     title: str | None = None,
 ) -> None:
-    """Name the optimizers that are shown: by line and marker, or by marker alone."""
-    entries = [
-        ({**looks[name].points, **({} if markers else looks[name].line), "markersize": 5}, name)
-        for name in drawn(shown, looks)
-    ]
+    """Name the optimizers that are shown, by the lines and markers that they are drawn with."""
+    entries = []
+    for name in drawn(shown, looks):
+        look: dict[str, Any] = {**looks[name].points, "markersize": 5} if markers else {}
+        entries.append((look | (looks[name].line if line else {}), name))
     legend(figure, entries, title)
 
 

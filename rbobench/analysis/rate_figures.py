@@ -74,7 +74,7 @@ def _geometric(rates: pd.Series[float]) -> bool:
 def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
     from matplotlib.transforms import offset_copy
 
-    courses = [rows for _, rows in shown.groupby([*_PANEL, "metric"])]
+    courses = [rows for _, rows in shown.groupby([*_PANEL, "metric"], sort=False)]
     several = shown["rung"].nunique() > 1
     figure, grid = panels(len(courses), height=2.1, narrow=True)
     for axes, rows in zip(grid, courses, strict=False):
@@ -100,12 +100,7 @@ def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
                 transform=shifted,
             )
         _limit_to_means(axes, rows)
-        if first["metric"] == "attack_success" and _geometric(rows["rate"]):
-            axes.set_xscale("log")
-        ticks = sorted(rows["rate"].unique())
-        axes.set_xticks([100 * rate for rate in ticks], [f"{100 * rate:g}" for rate in ticks], minor=False)
-        axes.set_xticks([], minor=True)
-        axes.margins(x=0.1)
+        _place_rates(axes, rows)
         rung = f", {first['rung']:g}× budget" if several else ""
         axes.set_title(f"{first['task_name']}{rung}\n{first['corruption_kind']}")
         noise = first["metric"] == "test_accuracy"
@@ -118,6 +113,20 @@ def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
         title="thick: mean and 95 % t interval over seeds, chosen step; thin: mean, last step",
     )
     return figure
+
+
+def _place_rates(axes: Axes, rows: pd.DataFrame) -> None:
+    """Each rate a tick, and room beside the outermost for what is shifted."""
+    rates = 100 * np.sort(rows["rate"].unique())
+    if rows["metric"].iloc[0] == "attack_success" and _geometric(rows["rate"]):
+        axes.set_xscale("log")
+        room = (rates[-1] / rates[0]) ** 0.1
+        axes.set_xlim(rates[0] / room, rates[-1] * room)
+    else:
+        room = 0.1 * (rates[-1] - rates[0])
+        axes.set_xlim(rates[0] - room, rates[-1] + room)
+    axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axes.set_xticks([], minor=True)
 
 
 def _limit_to_means(axes: Axes, rows: pd.DataFrame) -> None:
@@ -158,7 +167,7 @@ def _draw_attacks(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
         axes.set_title(task)
         axes.set_xlabel("clean test accuracy (%)")
     grid[0].set_ylabel(LABELS["attack_success"])
-    legend_of(figure, shown, looks, markers=True, title="mean ± sd over seeds, chosen step")
+    legend_of(figure, shown, looks, line=False, title="mean ± sd over seeds, chosen step")
     return figure
 
 

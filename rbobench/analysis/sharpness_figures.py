@@ -26,7 +26,7 @@ FEWEST_OPTIMIZERS = 4
 """Of a task, from which on their means are correlated, too."""
 
 _DEPTH = 1e-6
-"""Of the density's peak: below, there are no nodes, only the feet of their Gaussians."""
+"""Of the lowest peak: below, there are no nodes, only the feet of their Gaussians."""
 
 
 def _select_sharpness(frames: Frames) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def _draw_sharpness(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
                 axes.plot(own["sharpness"], 100 * own["gap"], **looks[name].points, markersize=3.6, alpha=0.9)
             if (rows["sharpness"] > 0).all():
                 axes.set_xscale("log")
-                plain_ticks(axes.xaxis)
+                plain_ticks(axes)
             axes.set_title(
                 _correlation_text(rows.iloc[0].to_dict()), fontsize=6.5, loc="left", linespacing=1.3
             )
@@ -89,27 +89,28 @@ def _draw_sharpness(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
         figure,
         shown,
         looks,
-        markers=True,
-        title="trials at the last step; p and 95 % interval take them for independent, "
-        "which trials of one optimizer are not",
+        line=False,
+        title="trials at the last step: Kendall's τ, Spearman's ρ with its 95 % interval; τ of the optimizers' "
+        "means\np and interval over trials take them for independent, which those of one optimizer are not",
     )
     return figure
 
 
 def _correlation_text(row: dict[Any, Any]) -> str:
-    """`trials: τ = 0.31 (p = 0.04, n = 27)` and what else there is."""
-    lines = [f"trials: τ = {row['trials_tau']:.2f} (p {_p_text(row['trials_tau_p'])}, n = {row['trials_n']})"]
-    interval = f"[{row['trials_rho_low']:.2f}, {row['trials_rho_high']:.2f}]"
-    lines.append(f"ρ = {row['trials_rho']:.2f} {interval}")
+    """`27 trials: τ = 0.31 (p = 0.04)`, then ρ, then the same of the means."""
+    lines = [
+        f"{row['trials_n']} trials: {_tau_text(row['trials_tau'], row['trials_tau_p'])}",
+        f"ρ = {row['trials_rho']:.2f} [{row['trials_rho_low']:.2f}, {row['trials_rho_high']:.2f}]",
+    ]
     if row["means_n"] >= FEWEST_OPTIMIZERS:
-        lines.append(
-            f"means: τ = {row['means_tau']:.2f} (p {_p_text(row['means_tau_p'])}, n = {row['means_n']})"
-        )
-    return "\n".join(lines).replace("-", "−")
+        lines.append(f"{row['means_n']} means: {_tau_text(row['means_tau'], row['means_tau_p'])}")
+    return "\n".join(lines).replace("-", "−").replace("nan", "?")
 
 
-def _p_text(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.2g}" if p < 0.1 else f"= {p:.2f}"
+def _tau_text(tau: float, p: float) -> str:
+    if p < 0.001:
+        return f"τ = {tau:.2f} (p < 0.001)"
+    return f"τ = {tau:.2f} (p = {p:.{3 if p < 0.1 else 2}f})"
 
 
 def _select_density(frames: Frames) -> pd.DataFrame:
@@ -140,14 +141,20 @@ def _draw_density(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
         for name in drawn(rows, looks):
             own = rows[rows["optimizer"] == name]
             axes.plot(own["eigenvalue"], own["density"], **looks[name].line | {"linewidth": 1})
-        peak = rows["density"].max()
+        peaks = rows.groupby("optimizer")["density"].max()
         axes.set_yscale("log")
-        axes.set_ylim(_DEPTH * peak, 3 * peak)
+        axes.set_ylim(_DEPTH * peaks.min(), 3 * peaks.max())
         axes.set_title(task)
         axes.set_xlabel("eigenvalue of the Hessian")
     grid[0].set_ylabel("density")
     seeds = ", ".join(str(seed) for seed in sorted(shown["seed"].unique()))
-    legend_of(figure, shown, looks, markers=False, title=f"one trial of each, seed {seeds}")
+    legend_of(
+        figure,
+        shown,
+        looks,
+        markers=False,
+        title=f"one trial of each, seed {seeds}; smoothed in proportion to the width of its own spectrum",
+    )
     return figure
 
 

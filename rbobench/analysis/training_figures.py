@@ -217,11 +217,11 @@ def _draw_cost(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
                 elinewidth=0.8,
             )
         axes.set_xscale("log")
-        plain_ticks(axes.xaxis)
+        plain_ticks(axes)
         axes.set_title(task)
         axes.set_xlabel("training time (s)")
     grid[0].set_ylabel("test accuracy (%)")
-    legend_of(figure, shown, looks, markers=True, title="mean ± sd over seeds, chosen step")
+    legend_of(figure, shown, looks, line=False, title="mean ± sd over seeds, chosen step")
     return figure
 
 

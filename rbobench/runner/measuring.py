@@ -150,7 +150,7 @@ def _records(folder: Path) -> list[dict[str, Any]]:
     records = [read_record(path) for path in record_files(folder)]
     if not records:
         raise UsageError(f"no records in {folder}")
-    return records
+    return sorted(records, key=lambda record: (_name(record), record["key"]))
 
 
 def _restored(folder: Path, record: Mapping[str, Any], settings: Settings) -> Problem:

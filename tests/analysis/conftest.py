@@ -208,7 +208,6 @@ def write_sweep(folder: Path, seeds: int = 3) -> Path:
                     "train_accuracy_last": last + gap,
                     "sam_gap": gap**2 * np.exp(generator.normal(0, 0.3)),
                     "lambda_max": 900 * gap * np.exp(generator.normal(0, 0.4)),
-                    "collapsed": False,
                 }
                 if kind == "BadNets":
                     success = (1 - 0.3 * flat) * (1 - np.exp(-200 * rate)) + generator.normal(0, 0.02)
@@ -220,7 +219,8 @@ def write_sweep(folder: Path, seeds: int = 3) -> Path:
                         optimizer=optimizer,
                         seed=seed,
                         corruption=corruption,
-                        metrics={name: float(value) for name, value in metrics.items()},
+                        metrics={name: float(value) for name, value in metrics.items()}
+                        | {"collapsed": False},
                         measures={"spectral_density": _spectrum(float(metrics["lambda_max"]))},
                     ),
                 )

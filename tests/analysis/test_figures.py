@@ -8,24 +8,34 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rbobench.analysis.figures import FIGURES, save_figures, styles
-from rbobench.analysis.results import load_curves, load_results
+from rbobench.analysis.figures import FIGURES, FORMATS, save_figures, styles
+from rbobench.analysis.results import load_curves, load_measures, load_results
 from rbobench.errors import UsageError
 
 Write = Callable[..., Path]
 
 
-@pytest.mark.parametrize("format", ["png", "pdf", "svg"])
-def test_every_figure_has_its_csv(suite_folder: Path, sweep_folder: Path, format: str) -> None:
+def test_every_figure_has_its_csv(suite_folder: Path, sweep_folder: Path) -> None:
     for record in sweep_folder.glob("*.json"):
         record.rename(suite_folder / record.name)
-    paths = save_figures(suite_folder, format)
-    assert [path.name for path in paths] == [f"{name}.{format}" for name in FIGURES]
+    paths = save_figures(suite_folder)
+    assert [path.name for path in paths] == [f"{name}.png" for name in FIGURES]
+    frames = load_results(suite_folder), load_curves(suite_folder), load_measures(suite_folder)
     for path in paths:
         assert path.parent == suite_folder / "figures"
         assert path.stat().st_size > 1000
-        assert not pd.read_csv(path.with_suffix(".csv")).empty
+        stored, shown = pd.read_csv(path.with_suffix(".csv")), FIGURES[path.stem].select(*frames)
+        pd.testing.assert_frame_equal(stored, shown.reset_index(drop=True), check_dtype=False)
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format(accuracies: Write, format: str) -> None:
+    paths = save_figures(accuracies({"rbo": (0.9, 0.8), "sgd": (0.7, 0.6)}), format)
+    assert [path.name for path in paths] == [f"accuracy.{format}", f"cost.{format}"]
+    for path in paths:
+        assert path.stat().st_size > 1000
+        assert not pd.read_csv(path.with_suffix(".csv")).empty
 
 
 def test_text_in_vector_figures_stays_text(suite_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rbobench.analysis.figures import FIGURES, save_figures
+from rbobench.analysis.figures import FIGURES
 from rbobench.analysis.rank_correlation import rank_correlation
 from rbobench.analysis.results import load_curves, load_measures, load_results
 
@@ -46,7 +46,7 @@ def test_gap_and_correlations_of_each_task(write: Write) -> None:
     own = shown[shown["task"] == "clean"]
     assert list(own["gap"]) == pytest.approx([gap for _, gap in points])
     expected = rank_correlation(*zip(*points, strict=True))
-    assert expected.tau == pytest.approx(0.4)
+    assert expected.tau == pytest.approx(0.2)
     assert own["trials_tau"].tolist() == pytest.approx([expected.tau] * 5)
     assert own["trials_tau_p"].tolist() == pytest.approx([expected.tau_p] * 5)
     assert shown.loc[shown["task"] == "another", "trials_tau"].tolist() == pytest.approx([-expected.tau] * 5)
@@ -65,8 +65,8 @@ def test_means_of_optimizers_may_say_the_opposite(write: Write) -> None:
     figure = FIGURES["sharpness_vs_gap"](load_results(folder), load_curves(folder))
     assert figure is not None
     title = figure.axes[0].get_title(loc="left")
-    assert "n = 16" in title
-    assert "means: τ = −1.00 (p = 0.083, n = 4)" in title
+    assert "16 trials: τ = " in title
+    assert "4 means: τ = −1.00 (p = 0.083)" in title
 
 
 def test_three_optimizers_have_no_correlation_of_means(write: Write) -> None:
@@ -122,7 +122,7 @@ def test_the_density_of_the_first_seed_that_has_one(write: Write) -> None:
     assert set(shown["seed"]) == {2}
 
 
-def test_densities_are_drawn_on_a_log_axis_as_they_are(sweep_folder: Path, tmp_path: Path) -> None:
+def test_densities_are_drawn_on_a_log_axis_as_they_are(sweep_folder: Path) -> None:
     shown = shown_of("spectral_density", sweep_folder)
     figure = FIGURES["spectral_density"](
         load_results(sweep_folder), load_curves(sweep_folder), load_measures(sweep_folder)
@@ -134,8 +134,7 @@ def test_densities_are_drawn_on_a_log_axis_as_they_are(sweep_folder: Path, tmp_p
     own = shown[(shown["task"] == axes.get_title()) & (shown["optimizer"] == "rbo")]
     drawn = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
     assert any(np.array_equal(own["density"], values) for values in drawn)
-    paths = {path.stem: path for path in save_figures(sweep_folder, out=tmp_path / "figures")}
-    assert len(pd.read_csv(paths["spectral_density"].with_suffix(".csv"))) == len(shown) == 7 * 5 * 128
+    assert len(shown) == 7 * 5 * 128
 
 
 def test_nothing_without_measures(accuracies: Write) -> None:

@@ -34,7 +34,9 @@ class WaNet:
     no other warp counts.
 
     The paper warps anew in every batch, and augments; here images are warped once, as data that are
-    published poisoned.
+    published poisoned. The defaults are the published ones. On 8×8 digits they are too weak: noise of half
+    a pixel drowns a warp of a quarter, and about half of the attacks fail with a convolutional net, more with
+    an MLP. With `cross_ratio` 0 nearly all succeed with a convolutional net, and most with an MLP.
 
     Args:
         rate: Share of the training samples that are poisoned, above 0 and at most 1.
