@@ -155,8 +155,8 @@ def plain_ticks(axes: Axes) -> None:
 
     low, high = axes.get_xlim()
     subs = (1, 2, 5) if high / low < 20 else (1, 3) if high / low < 200 else (1,)
-    # Within a factor of 4 it is nearly linear, and may hold none of those.
-    locator: Locator = MaxNLocator(3) if high / low < 4 else LogLocator(subs=subs, numticks=12)
+    # Within a factor of 5 it may hold only one of those.
+    locator: Locator = MaxNLocator(3) if high / low < 5 else LogLocator(subs=subs, numticks=12)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -238,7 +238,7 @@ def legend(figure: Figure, entries: list[tuple[dict[str, Any], str]], title: str
     """Below the panels, where it covers nothing."""
     from matplotlib.lines import Line2D
 
-    figure.legend(
+    placed = figure.legend(
         handles=[Line2D([], [], label=label, **look) for look, label in entries],
         loc="outside lower center",
         ncols=max(1, min(len(entries), int(figure.get_figwidth() * 1.05))),
@@ -247,3 +247,4 @@ def legend(figure: Figure, entries: list[tuple[dict[str, Any], str]], title: str
         handlelength=2.4,
         columnspacing=1.4,
     )
+    placed.get_title().set_multialignment("center")

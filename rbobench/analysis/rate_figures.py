@@ -20,9 +20,10 @@ FEWEST_RATES = 3
 _GEOMETRIC = 5
 """Ratio of the largest poison rate to the smallest from which on they stand on a log axis."""
 
-_PANEL = ["task_name", "rung", "corruption_kind"]
-_APART = 1.6
-"""Points between the marks of two optimizers at one rate."""
+_PANEL = ["task_name", "corruption_kind", "rung"]
+_APART, _TOGETHER = 0.015, 0.5
+"""How far the marks of two optimizers at one rate are shifted apart, of the axis, and how far those of all
+optimizers at most, of the way to the next rate."""
 
 
 def _select_rates(frames: Frames) -> pd.DataFrame:
@@ -44,10 +45,10 @@ def _courses(results: pd.DataFrame, rate: str, other: str, metric: str) -> list[
     rows = rows.assign(rate=rows[rate], metric=metric)
     courses: list[pd.DataFrame] = []
     for _, corrupted in rows[rows["rate"] > 0].groupby(_PANEL):
-        task_name, rung, kind = corrupted[_PANEL].iloc[0]
+        task_name, kind, rung = corrupted[_PANEL].iloc[0]
         clean = rows[(rows["rate"] == 0) & (rows["task_name"] == task_name) & (rows["rung"] == rung)]
         own: pd.DataFrame = pd.concat([clean.assign(corruption_kind=kind), corrupted])
-        if metric == "attack_success" and _geometric(own["rate"]):
+        if _on_log_axis(own):
             own = own[own["rate"] > 0]
         # Where two tasks have one rate, they differ in something else, and results do not say in what.
         own = own[own.groupby("rate")["task"].transform("nunique") == 1]
@@ -72,40 +73,40 @@ def _geometric(rates: pd.Series[float]) -> bool:
 
 
 def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
-    from matplotlib.transforms import offset_copy
-
     courses = [rows for _, rows in shown.groupby([*_PANEL, "metric"], sort=False)]
     several = shown["rung"].nunique() > 1
     figure, grid = panels(len(courses), height=2.1, narrow=True)
+    labeled = ""
     for axes, rows in zip(grid, courses, strict=False):
         first = rows.iloc[0]
-        names = list(drawn(rows, looks))
-        for place, name in enumerate(names):
+        for name, shift in _shifts(rows, list(drawn(rows, looks))).items():
             own, look = rows[rows["optimizer"] == name].sort_values("rate"), looks[name]
-            aside = _APART * (place - (len(names) - 1) / 2)
-            shifted = offset_copy(axes.transData, figure, x=aside, units="points")
             rate, mean = 100 * own["rate"], 100 * own["mean"]
-            axes.plot(
-                rate, 100 * own["mean_at_last_step"], **look.line | {"linewidth": 0.6}, transform=shifted
-            )
-            axes.plot(rate, mean, **look.line, transform=shifted)
+            rate = rate * np.exp(shift) if _on_log_axis(rows) else rate + shift
+            # An interval without width may lie beside its mean by a rounding error.
+            beyond = [np.maximum(mean - 100 * own["low"], 0), np.maximum(100 * own["high"] - mean, 0)]
+            axes.plot(rate, 100 * own["mean_at_last_step"], **look.line | {"linewidth": 0.6})
+            axes.plot(rate, mean, **look.line)
             axes.errorbar(
                 rate,
                 mean,
-                yerr=[mean - 100 * own["low"], 100 * own["high"] - mean],
+                yerr=beyond,
                 **look.points,
-                markersize=3.2,
+                markersize=3,
                 elinewidth=0.7,
                 zorder=3,
-                transform=shifted,
             )
-        _limit_to_means(axes, rows)
+        same = (shown["task_name"] == first["task_name"]) & (shown["metric"] == first["metric"])
+        _limit_to_means(axes, shown[same])
         _place_rates(axes, rows)
         rung = f", {first['rung']:g}× budget" if several else ""
         axes.set_title(f"{first['task_name']}{rung}\n{first['corruption_kind']}")
-        noise = first["metric"] == "test_accuracy"
-        axes.set_xlabel("flipped labels (%)" if noise else "poisoned images (%)")
-        axes.set_ylabel(LABELS[first["metric"]])
+        metric = str(first["metric"])
+        axes.set_xlabel("flipped labels (%)" if metric == "test_accuracy" else "poisoned images (%)")
+        cell = axes.get_subplotspec()
+        if metric != labeled or cell is None or cell.is_first_col():
+            axes.set_ylabel(LABELS[metric])
+        labeled = metric
     legend_of(
         figure,
         shown,
@@ -115,10 +116,22 @@ def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
     return figure
 
 
+def _shifts(rows: pd.DataFrame, names: list[str]) -> dict[str, float]:
+    """How far each optimizer's marks are moved sideways, so that none hides another, in the axis's units."""
+    rates = np.sort(100 * rows["rate"].unique())
+    scaled = np.log(rates) if _on_log_axis(rows) else rates
+    apart = min(_APART * np.ptp(scaled), _TOGETHER * np.diff(scaled).min() / len(names))
+    return {name: apart * (place - (len(names) - 1) / 2) for place, name in enumerate(names)}
+
+
+def _on_log_axis(rows: pd.DataFrame) -> bool:
+    return rows["metric"].iloc[0] == "attack_success" and _geometric(rows["rate"])
+
+
 def _place_rates(axes: Axes, rows: pd.DataFrame) -> None:
     """Each rate a tick, and room beside the outermost for what is shifted."""
     rates = 100 * np.sort(rows["rate"].unique())
-    if rows["metric"].iloc[0] == "attack_success" and _geometric(rows["rate"]):
+    if _on_log_axis(rows):
         axes.set_xscale("log")
         room = (rates[-1] / rates[0]) ** 0.1
         axes.set_xlim(rates[0] / room, rates[-1] * room)

@@ -90,21 +90,24 @@ def _draw_sharpness(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
         shown,
         looks,
         line=False,
-        title="trials at the last step: Kendall's τ, Spearman's ρ with its 95 % interval; τ of the optimizers' "
-        "means\np and interval over trials take them for independent, which those of one optimizer are not",
+        title="last step: Kendall's τ, Spearman's ρ with its 95 % interval; τ of the optimizers' means\n"
+        "p and interval over trials take them for independent, which those of one optimizer are not",
     )
     return figure
 
 
 def _correlation_text(row: dict[Any, Any]) -> str:
     """`27 trials: τ = 0.31 (p = 0.04)`, then ρ, then the same of the means."""
+    if np.isnan(row["trials_tau"]):
+        return f"{row['trials_n']} trials without an order"
+    interval = f" [{row['trials_rho_low']:.2f}, {row['trials_rho_high']:.2f}]"
     lines = [
         f"{row['trials_n']} trials: {_tau_text(row['trials_tau'], row['trials_tau_p'])}",
-        f"ρ = {row['trials_rho']:.2f} [{row['trials_rho_low']:.2f}, {row['trials_rho_high']:.2f}]",
+        f"ρ = {row['trials_rho']:.2f}" + ("" if np.isnan(row["trials_rho_low"]) else interval),
     ]
-    if row["means_n"] >= FEWEST_OPTIMIZERS:
+    if not np.isnan(row["means_tau"]):
         lines.append(f"{row['means_n']} means: {_tau_text(row['means_tau'], row['means_tau_p'])}")
-    return "\n".join(lines).replace("-", "−").replace("nan", "?")
+    return "\n".join(lines).replace("-", "−")
 
 
 def _tau_text(tau: float, p: float) -> str:

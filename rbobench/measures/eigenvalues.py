@@ -134,8 +134,8 @@ def top_eigenpairs(
         count: How many; at most the dimension.
         generator: Draws the starting vector.
         tolerance: Of a residual, relative to the eigenvalue.
-        most_products: Hessian-vector products to stop at, though never fewer than 5·`count` + 23; the
-            residuals then say how near it came.
+        most_products: Hessian-vector products to stop at, 5·`count` + 23 always being allowed; the residuals
+            then say how near it came.
 
     Returns:
         Eigenvalues, the largest first (Rayleigh quotients); for each the unit vector as tensors of the

@@ -253,9 +253,7 @@ class _Ball:
         change = value - self._value
         remainder, rise = change - descent, self._scale * change
         distance = math.sqrt(_inner(displacement, displacement))
-        squared = distance**2 + rise**2
-        if not math.isfinite(squared):
-            return 0.0, math.inf, rise, False
+        squared = distance * distance + rise * rise  # `**` would raise where it overflows
         inverse = 2.0 * self._scale * remainder / (self.slope * squared)
         told = remainder > _RESOLVED * (self._rounding + self._epsilon * (abs(change) + abs(descent)))
         if told and inverse > self.contact.inverse:

@@ -27,7 +27,7 @@ class SpectralDensity:
 
     Attributes:
         value: The mean eigenvalue, tr H / d, in loss units over squared parameter units.
-        uncertainty: Its standard error over the starting vectors; NaN with one.
+        uncertainty: Its standard error over the starting vectors, rough as these are few; NaN with one.
         cost: What it took.
         root_mean_square: √(Σ λᵢ² / d), in the same units.
         negative: The share of eigenvalues below −1 % of the largest magnitude.

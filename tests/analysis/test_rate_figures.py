@@ -69,6 +69,24 @@ def test_one_panel_for_each_corruption_of_a_task_and_rung(write: Write) -> None:
     assert len(titles) == 4
 
 
+def test_marks_of_one_rate_stay_nearer_to_it_than_to_the_next(write: Write) -> None:
+    for name in "abcdefghij":
+        for rate in (0.0, 0.1, 0.2, 0.8):
+            folder = noisy(write, rate, optimizer=name)
+        for rate in (0.001, 0.005, 0.01):
+            poisoned(write, rate, optimizer=name)
+    figure = FIGURES["accuracy_vs_rate"](load_results(folder), load_curves(folder))
+    assert figure is not None
+    for axes, least in zip(figure.axes, (10, np.log(2)), strict=True):
+        rates = np.asarray(axes.get_xticks())
+        scale = np.log if axes.get_xscale() == "log" else np.asarray
+        marks = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
+        offsets = scale(np.array(marks, dtype=float)) - scale(rates)
+        assert len(np.unique(offsets[:, 0].round(9))) == 10
+        assert np.abs(offsets).max() < least / 3
+        assert offsets.mean() == pytest.approx(0, abs=1e-9)
+
+
 def test_two_rates_are_no_course(write: Write) -> None:
     noisy(write, 0.0)
     assert shown_of("accuracy_vs_rate", noisy(write, 0.4)).empty
@@ -136,6 +154,13 @@ def test_what_is_drawn_is_selected(sweep_folder: Path) -> None:
     for _, own in shown.groupby(["corruption_kind", "optimizer"]):
         assert tuple(100 * own["mean"]) in drawn
         assert tuple(100 * own["mean_at_last_step"]) in drawn
+
+
+def test_seeds_that_agree_have_an_interval_without_width(write: Write) -> None:
+    for index, rate in enumerate((0.0, 0.2, 0.4)):
+        for seed in range(7):
+            folder = noisy(write, rate, seed, chosen=(0.7, 0.8461, 0.9 / 1.1)[index])
+    assert FIGURES["accuracy_vs_rate"](load_results(folder), load_curves(folder)) is not None
 
 
 def test_clean_versus_attack(write: Write) -> None:

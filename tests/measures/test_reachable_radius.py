@@ -108,6 +108,27 @@ def test_a_cosine(a: float, u: float) -> None:
     assert found.contact_distance == pytest.approx(2 * u, rel=0.02)
 
 
+def test_lines_alone_are_refined_where_they_are_lowest() -> None:
+    found = radius(lambda x: -2 * torch.cos(x).sum(), [1.5], descents=0)
+    assert found.found_by.startswith("line")
+    assert found.value == pytest.approx(
+        1.5 * math.sqrt(1 + (2 * math.sin(1.5)) ** 2) / (2 * math.sin(1.5)), rel=1e-3
+    )
+
+
+def test_a_wall_at_almost_twice_the_radius() -> None:
+    """On a slope the ball reaches far ahead: nearer places must not end the search too early."""
+
+    def slope(x: Tensor) -> Tensor:
+        return -5 * x[..., 0] + 2.6 * x[..., 1].square() + 20 * (x[..., 0] - 1.65).relu()
+
+    found = radius(slope, [0.0, 0.0], descents=0)
+    assert found.value < 0.95 * found.curvature_radius
+    assert found.contact_distance > 1.7 * found.value
+    exhaustive = on_a_grid(slope, torch.zeros(2, dtype=torch.float64), 1e-3, 4.0)
+    assert found.value == pytest.approx(exhaustive, rel=0.01)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_an_exhaustive_search_among_many_basins(seed: int) -> None:
     at = torch.from_numpy(np.random.default_rng(seed).uniform(-3, 3, 2))
@@ -201,11 +222,12 @@ def test_a_larger_t_min_finds_no_smaller_radius() -> None:
 
 
 def test_the_loss_scale_is_a_change_of_units() -> None:
-    at, scale = [0.8, -1.3], 2.5
+    at, scale = [0.9, -0.2], 2.5
     scaled = radius(basins, at, 0.05, loss_scale=scale)
     same = radius(lambda x: scale * basins(x), at, 0.05)
     for field in ("value", "contact_distance", "rise", "curvature_radius"):
         assert getattr(scaled, field) == pytest.approx(getattr(same, field), rel=1e-3)
+    assert math.isfinite(scaled.curvature_radius)
     # A common unit of loss and parameters changes all lengths alike.
     stretched = radius(lambda x: 10 * basins(x / 10), [10 * each for each in at], 0.5)
     assert stretched.value == pytest.approx(10 * radius(basins, at, 0.05).value, rel=1e-3)
@@ -223,8 +245,9 @@ def test_nothing_stops_the_ball_on_a_cap_or_a_plane(function: Function) -> None:
 
 def test_an_overflow_far_away_is_no_obstacle() -> None:
     found = radius(lambda x: torch.exp(x.square().sum() * 50) / 50, [0.0, 0.0], t_max=1e6)
-    assert math.isfinite(found.value)
     assert 0.0 < found.value <= 1.001 / 2
+    steep = radius(lambda x: 1e200 * (x.square().sum() - 1).relu(), [0.0, 0.0], t_max=10.0)
+    assert steep.value >= 1.0
 
 
 def classifier(network: nn.Module, images: Tensor, labels: Tensor) -> LossSurface:
@@ -307,6 +330,13 @@ def test_the_same_twice() -> None:
 def test_mistakes(settings_: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         radius(basins, [0.2, 0.9], **settings_)  # type: ignore[arg-type]
+
+
+def test_without_eigenvectors_the_gradient_line_is_left() -> None:
+    found = radius(basins, [0.2, 0.9], 0.05, eigenvectors=None, largest_eigenvalue=None, lines=0, descents=0)
+    assert found.found_by == "gradient line"
+    assert math.isnan(found.curvature_radius)
+    assert found.cost.hessian_vector_products == 0
 
 
 def test_a_loss_that_is_not_finite() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rbobench.errors import UsageError
+from rbobench.runner.execution import plan
 from rbobench.runner.suite import load_suite, suite_schema
 from rbobench.runner.suite_files import find_suites, suite_path
 
@@ -309,3 +310,17 @@ def test_the_schema_names_every_key() -> None:
     for definition in (schema, *schema["$defs"].values()):
         for name, entry in definition["properties"].items():
             assert entry.get("description"), name
+
+
+@pytest.mark.parametrize("name", sorted(find_suites()))
+def test_every_shipped_suite_is_right(name: str) -> None:
+    """Names, values and budgets; a small suite's names are those of the full one's family."""
+    suite = load_suite(name)
+    assert suite.name == name
+    assert suite.description
+    planned = plan(suite, seeds=1)
+    assert {entry.optimizer_label for entry in planned} == set(suite.optimizers)
+    # A claim needs its control: whatever has one has it here.
+    names = {entry.trial.optimizer for entry in planned}
+    for entry in planned:
+        assert not entry.controls or set(entry.controls) & names or name == "quick", entry.name
