@@ -20,7 +20,7 @@ FEWEST_RATES = 3
 _GEOMETRIC = 5
 """Ratio of the largest poison rate to the smallest from which on they stand on a log axis."""
 
-_PANEL = ["task_name", "corruption_kind", "rung"]
+_PANEL = ["setting", "corruption_kind", "rung"]
 _APART, _TOGETHER = 0.015, 0.5
 """How far the marks of two optimizers at one rate are shifted apart, of the axis, and how far those of all
 optimizers at most, of the way to the next rate."""
@@ -45,8 +45,8 @@ def _courses(results: pd.DataFrame, rate: str, other: str, metric: str) -> list[
     rows = rows.assign(rate=rows[rate], metric=metric)
     courses: list[pd.DataFrame] = []
     for _, corrupted in rows[rows["rate"] > 0].groupby(_PANEL):
-        task_name, kind, rung = corrupted[_PANEL].iloc[0]
-        clean = rows[(rows["rate"] == 0) & (rows["task_name"] == task_name) & (rows["rung"] == rung)]
+        setting, kind, rung = corrupted[_PANEL].iloc[0]
+        clean = rows[(rows["rate"] == 0) & (rows["setting"] == setting) & (rows["rung"] == rung)]
         own: pd.DataFrame = pd.concat([clean.assign(corruption_kind=kind), corrupted])
         if _on_log_axis(own):
             own = own[own["rate"] > 0]
@@ -54,7 +54,7 @@ def _courses(results: pd.DataFrame, rate: str, other: str, metric: str) -> list[
         own = own[own.groupby("rate")["task"].transform("nunique") == 1]
         if own["rate"].nunique() < FEWEST_RATES:
             continue
-        groups = own.groupby([*_PANEL, "metric", "rate", "task", "optimizer"], sort=True)
+        groups = own.groupby([*_PANEL, "task_name", "metric", "rate", "task", "optimizer"], sort=True)
         courses.append(
             groups.agg(
                 seeds=("seed", "size"),
@@ -96,7 +96,7 @@ def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
                 elinewidth=0.7,
                 zorder=3,
             )
-        same = (shown["task_name"] == first["task_name"]) & (shown["metric"] == first["metric"])
+        same = (shown["setting"] == first["setting"]) & (shown["metric"] == first["metric"])
         _limit_to_means(axes, shown[same])
         _place_rates(axes, rows)
         rung = f", {first['rung']:g}× budget" if several else ""

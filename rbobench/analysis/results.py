@@ -45,13 +45,14 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
     Returns:
         Columns `key`, `suite`, `task` and `optimizer` (as the suite calls them), `ladder` and `rung` (the
         task without its rung, and the budget as a multiple of the one that the suite states), `task_name` and
-        `optimizer_name` (as the registry does), `controls` (a tuple of registered names), `seed`, `status`,
-        `error`, `budget`, `budget_unit`; then one for each metric, where `test_accuracy_last`,
-        `test_accuracy_chosen` and `loss_last` are always there, missing where a task has none; then the
-        costs, `gradient_evaluations` and `train_seconds` among them; `hp_<name>` for each hyperparameter;
-        `corruption_kind`, as manifests call it; `label_noise_rate` and `poison_rate`, nominal, 0 where there
-        is none; and `corruption_hash`. Where one label stands for several configurations, what tells them
-        apart is added to it: `rbo [radius=5.0]`.
+        `optimizer_name` (as the registry does), `setting` (equal for tasks that differ in their corruption
+        alone), `controls` (a tuple of registered names), `seed`, `status`, `error`, `budget`, `budget_unit`;
+        then one for each metric, where `test_accuracy_last`, `test_accuracy_chosen` and `loss_last` are
+        always there, missing where a task has none; then the costs, `gradient_evaluations` and
+        `train_seconds` among them; `hp_<name>` for each hyperparameter; `corruption_kind`, as manifests call
+        it; `label_noise_rate` and `poison_rate`, nominal, 0 where there is none; and `corruption_hash`. Where
+        one label stands for several configurations, what tells them apart is added to it:
+        `rbo [radius=5.0]`.
 
     Raises:
         UsageError: If a folder is missing or without records, or a record is damaged.
@@ -72,6 +73,7 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
                 "ladder": record["labels"].get("ladder", record["labels"]["task"]),
                 "rung": float(record["labels"].get("rung", 1.0)),
                 "task_name": trial["task"]["name"],
+                "setting": _setting(trial),
                 "optimizer": record["labels"]["optimizer"],
                 "optimizer_name": trial["optimizer"]["name"],
                 "controls": tuple(record["labels"]["controls"]),
@@ -234,6 +236,14 @@ def _read(folders: tuple[str | Path, ...]) -> list[dict[str, Any]]:
             records.setdefault(record["key"], record)
     _tell_apart(list(records.values()))
     return sorted(records.values(), key=_order)
+
+
+def _setting(trial: Mapping[str, Any]) -> str:
+    """A task without its corruptions: equal for tasks that differ in these alone."""
+    task = trial["task"]
+    options = task.get("options", {})
+    kept = {name: options[name] for name in options if name not in ("label_noise", "backdoor")}
+    return json.dumps([task["name"], task.get("data"), kept], sort_keys=True)
 
 
 def _corruption(record: Mapping[str, Any]) -> dict[str, Any]:

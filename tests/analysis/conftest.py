@@ -37,7 +37,7 @@ def make_record(
         "protocol": 1,
         "task": {
             "name": "digits" if data else "sine",
-            "options": dict(options or {"label": task}),
+            "options": {"label_noise": {"kind": task}} if options is None else dict(options),
             "data": data,
         },
         "optimizer": {"name": optimizer, "hyperparameters": dict(hyperparameters or {"lr": 0.1})},

@@ -78,6 +78,8 @@ def trials(curves: pd.DataFrame, **changed: Mapping[str, Any]) -> pd.DataFrame:
         test_accuracy_last=names["key"].map(last),
         loss_last=math.nan,
         corruption_hash="ab",
+        ladder=names["task"],
+        rung=1.0,
     )
     for optimizer, columns in changed.items():
         for column, value in columns.items():

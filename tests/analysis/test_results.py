@@ -67,7 +67,7 @@ def test_an_edited_suite_does_not_mix_its_results(write: Write) -> None:
         folder = write(optimizer="rbo", hyperparameters={"lr": 1.0, "radius": radius})
     write(optimizer="sgd")
     assert list(load_results(folder)["optimizer"]) == ["rbo [radius=1.0]", "rbo [radius=5.0]", "sgd"]
-    write(optimizer="sgd", options={"label": "clean", "label_noise": {"rate": 0.2}})
+    write(optimizer="sgd", options={"label_noise": {"kind": "clean", "rate": 0.2}})
     tasks = set(load_results(folder)["task"])
     assert tasks == {"clean [label_noise.rate=none]", "clean [label_noise.rate=0.2]"}
 
