@@ -31,7 +31,8 @@ def classification_surface(
 ) -> LossSurface:
     """Mean cross-entropy of a module in evaluation mode, a part for each batch.
 
-    θ is every parameter that requires a gradient. Each evaluation puts the module into evaluation mode, without autocast, and every layer's mode back.
+    θ is every parameter that requires a gradient. Each evaluation puts the module into evaluation mode,
+    without autocast, and each layer's own mode back.
 
     Args:
         module: Maps inputs to logits of shape (n, classes); looked at, never copied.
@@ -59,8 +60,8 @@ def classification_surface(
     for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm) and layer.running_mean is None:
             raise UsageError(
-                f"BatchNorm layer {name!r} keeps no running statistics, so that a sample's loss depends on its "
-                "batch; set track_running_stats=True"
+                f"BatchNorm layer {name!r} keeps no running statistics, so that a sample's loss depends on "
+                "its batch; set track_running_stats=True"
             )
     count = len(inputs)
 

@@ -323,13 +323,14 @@ def _lines(ball: _Ball, lines: Iterator[_Line], t_min: float, t_max: float, coun
     """Look along all lines outwards, and refine the `count` best local minima of the ratio on them."""
     seen: list[tuple[_Line, list[float]]] = [(line, []) for line in lines]
     distances: list[float] = []
-    distance = t_min
-    # A ratio is at least half the distance.
-    while distance <= t_max and distance * ball.contact.inverse <= 2.0:
+    distance, farthest = t_min, t_max
+    while not distances or distances[-1] < farthest:
         for line, inverses in seen:
             inverses.append(ball.look(line.at(distance), line.name))
         distances.append(distance)
-        distance *= _GROWTH
+        if ball.contact.inverse > 0.0:  # a ratio is at least half the distance
+            farthest = min(t_max, 2.0 / ball.contact.inverse)
+        distance = min(_GROWTH * distance, farthest)
     starts = []
     for line, inverses in seen:
         around = [0.0, *inverses, 0.0]

@@ -26,19 +26,20 @@ def maximize_in_ball(gradient: Tensor, hessian: Tensor, radius: float) -> Tensor
     """
     eigenvalues, vectors = torch.linalg.eigh(hessian)
     coefficients = vectors.T @ gradient
-    lowest = max(0.0, float(eigenvalues[-1]))
+    # μ = max(0, λmax) + excess: their sum would lose what a small excess has beside a large λmax.
+    gaps = eigenvalues[-1].clamp_min(0.0) - eigenvalues
 
-    def length(multiplier: float) -> float:
-        return float(torch.linalg.vector_norm(_over(coefficients, multiplier - eigenvalues)))
+    def length(excess: float) -> float:
+        return float(torch.linalg.vector_norm(_over(coefficients, gaps + excess)))
 
-    low, high = lowest, lowest + float(torch.linalg.vector_norm(gradient)) / radius
+    low, high = 0.0, float(torch.linalg.vector_norm(gradient)) / radius
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         if length(middle) > radius:
             low = middle
         else:
             high = middle
-    solution = _over(coefficients, high - eigenvalues)
+    solution = _over(coefficients, gaps + high)
     room = radius**2 - float(solution.square().sum())
     if eigenvalues[-1] > 0.0 and room > 0.0:
         top = solution[-1].abs()

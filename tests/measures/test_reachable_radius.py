@@ -120,9 +120,9 @@ def test_a_wall_at_almost_twice_the_radius() -> None:
     """On a slope the ball reaches far ahead: nearer places must not end the search too early."""
 
     def slope(x: Tensor) -> Tensor:
-        return -5 * x[..., 0] + 2.6 * x[..., 1].square() + 20 * (x[..., 0] - 1.65).relu()
+        return -5 * x[..., 0] + 2.6 * x[..., 1].square() + 20 * (x[..., 0] - 1.35).relu()
 
-    found = radius(slope, [0.0, 0.0], descents=0)
+    found = radius(slope, [0.0, 0.0], t_max=10.0)
     assert found.value < 0.95 * found.curvature_radius
     assert found.contact_distance > 1.7 * found.value
     exhaustive = on_a_grid(slope, torch.zeros(2, dtype=torch.float64), 1e-3, 4.0)
