@@ -219,6 +219,9 @@ def run(
         before = f", {summary.found} found" if summary.found else ""
         ran = _counted(summary.ran, "trial")
         print(f"{ran} run in {summary.seconds:.0f} s{before}; of all {total}: {ended}")
+    if summary.unmeasured:
+        what = _counted(summary.unmeasured, "finished trial")
+        print(f"{what} without a measure of the suite, and without weights to take it at")
     print()
     _print_leaderboard(summary.out, TableFormat.TEXT)
     try:
@@ -311,7 +314,11 @@ def measure(
     done = measure_records(out, metric, device=device, data_root=data_root, say=_say)
     found = f", {done.found} had them already" if done.found else ""
     others = f", {done.passed_over} have nothing to measure" if done.passed_over else ""
+    for error in done.errors:
+        _say(f"failed: {error}")
     print(f"{_counted(done.added, 'trial')} measured{found}{others}")
+    if done.errors:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -371,17 +378,18 @@ def memorization(out: Folder) -> None:
     A robust method lies higher there; one that merely moves less does not.
     """
     from rbobench.analysis import memorization as analysis
-    from rbobench.analysis.results import load_curves, load_results
+    from rbobench.analysis.results import finished, load_curves, load_results
 
     results, curves = load_results(out), load_curves(out)
     print(analysis.render_equal_memorization(analysis.equal_memorization(results, curves)))
-    budgets = analysis.budget_of_memorization(curves)
+    ended = results.loc[finished(results), "key"]
+    budgets = analysis.budget_of_memorization(curves[curves["key"].isin(ended)])
     plain = results.loc[results["optimizer_name"] == "sgd", "optimizer"].unique()
     rows = budgets[budgets["optimizer"].isin(plain)].groupby(["task", "optimizer"])["gradient_evaluations"]
     for (task, optimizer), spent in rows:
         reached = f"{int(spent.notna().sum())} of {len(spent)} seeds"
-        mean = "" if spent.isna().all() else f", at {spent.mean():,.0f} gradient evaluations on the mean"
-        print(f"{task}: {optimizer} has memorized {analysis.MEMORIZED:.0%} in {reached}{mean}")
+        within = "" if spent.isna().all() else f", within {spent.max():,.0f} gradient evaluations"
+        print(f"{task}: {optimizer} has memorized {analysis.MEMORIZED:.0%} in {reached}{within}")
 
 
 @app.command()

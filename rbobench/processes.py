@@ -1,4 +1,4 @@
-"""Work spread over processes of one thread each, and how many threads torch may use."""
+"""Work spread over processes of one thread each, how many threads torch may use, and how precisely."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 
 def process_pool(jobs: int | None = None) -> ProcessPoolExecutor:
@@ -37,6 +38,22 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let single precision be it on CUDA, where convolutions would be TensorFloat-32 by default."""
+    import torch
+
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def _cores() -> int:

@@ -62,7 +62,7 @@ def test_memorization_is_compared(noisy: Path, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "digits-noise: test accuracy in % at equal memorization, 1 seed" in out
     assert "rbo-center against rbo-center-null" in out
-    assert "digits-noise: sgd has memorized 90% in 1 of 1 seeds, at" in out
+    assert "digits-noise: sgd has memorized 90% in 1 of 1 seeds, within" in out
 
 
 def test_what_a_corruption_does_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,11 @@ LABELS = {
     "attack_success": "attack success (%)",
 }
 """Curve to the label of its axis."""
+
+
+_TITLE_POINTS = 7.5
+_LETTERS = 16
+"""Of a legend's title that fit an inch."""
 
 
 @dataclass(frozen=True)
@@ -238,12 +244,15 @@ def legend(figure: Figure, entries: list[tuple[dict[str, Any], str]], title: str
     """Below the panels, where it covers nothing."""
     from matplotlib.lines import Line2D
 
+    if title is not None:
+        letters = int(_LETTERS * figure.get_figwidth())
+        title = "\n".join(textwrap.fill(line, letters) for line in title.split("\n"))
     placed = figure.legend(
         handles=[Line2D([], [], label=label, **look) for look, label in entries],
         loc="outside lower center",
         ncols=max(1, min(len(entries), int(figure.get_figwidth() * 1.05))),
         title=title,
-        title_fontsize=7.5,
+        title_fontsize=_TITLE_POINTS,
         handlelength=2.4,
         columnspacing=1.4,
     )

@@ -62,6 +62,8 @@ _LOWER_IS_BETTER = (
     "lambda_max",
     "eigenvalues",
     "trace",
+    "spectral_density",
+    "slice",
     "uncertainty",
     "seconds",
     "evaluations",
@@ -92,7 +94,9 @@ def lower_is_better(metric: str) -> bool:
     return any(word in metric for word in _LOWER_IS_BETTER)
 
 
-def leaderboard(results: pd.DataFrame | str | Path, metric: str | None = None) -> pd.DataFrame:
+def leaderboard(
+    results: pd.DataFrame | str | Path, metric: str | None = None, *, curves: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """One row for each task and optimizer, best first within a task.
 
     A task is ranked by its test accuracy at the step chosen on validation data as noisy as the training data,
@@ -104,6 +108,8 @@ def leaderboard(results: pd.DataFrame | str | Path, metric: str | None = None) -
     Args:
         results: What `load_results` gave, or a folder of records.
         metric: Rank by this instead; tasks without it are left out.
+        curves: What `load_curves` gave, to compare rungs of a ladder at equal memorization; read where
+            `results` is a folder. Without curves the ladder decides alone.
 
     Returns:
         Columns `task`, `optimizer`, `optimizer_name`, `is_control`; `metric`, `rank`, `mean` and `sd` of the
@@ -111,7 +117,7 @@ def leaderboard(results: pd.DataFrame | str | Path, metric: str | None = None) -
         (`control`) the paired `gain`, positive where the optimizer is better, its 95 % interval `gain_low` to
         `gain_high`, its `gain_p`, and the `detectable` difference that the seeds would have shown at 80 %
         power; `marked_best`, where it beats every other; `verdict`, a `Verdict`; `ladder`, `rung` and
-        `corrupted`, of the task; and `<metric>_mean`,
+        `noisy`, of the task; and `<metric>_mean`,
         `<metric>_sd` of whatever `SECONDARY` was measured. On tasks with a backdoor, `attack_success_gain`
         with `_low`, `_high` and `_p` says against the same control how many fewer triggered images succeed.
 
@@ -134,9 +140,9 @@ def leaderboard(results: pd.DataFrame | str | Path, metric: str | None = None) -
         return board
     from rbobench.analysis.memorization import equal_memorization, ladder_verdicts  # which builds on this
 
-    if isinstance(results, pd.DataFrame):
-        return ladder_verdicts(board)
-    return ladder_verdicts(board, equal_memorization(frame, load_curves(results)))
+    if curves is None and not isinstance(results, pd.DataFrame):
+        curves = load_curves(results)
+    return ladder_verdicts(board, None if curves is None else equal_memorization(frame, curves))
 
 
 class _Comparison:
@@ -152,7 +158,8 @@ class _Comparison:
         self._steps = (
             rows[rows["status"] == "ok"].groupby("optimizer")["steps"].mean().reindex(list(self._names))
         )
-        self._corrupted = bool(rows["corruption_hash"].notna().any())
+        # What a backdoor does is not seen in clean accuracy, so that nothing is said of robustness to it.
+        self._noisy = bool(rows["corruption_kind"].fillna("").str.contains("label noise").any())
         self._scores = self._by_seed(metric)
         self._means = self._scores.mean(axis=1)
 
@@ -198,7 +205,7 @@ class _Comparison:
             "detectable": detectable_difference(gain.n, gain.sd),
             "ladder": rows["ladder"].iloc[0],
             "rung": rows["rung"].iloc[0],
-            "corrupted": self._corrupted,
+            "noisy": self._noisy,
         }
         row["verdict"] = self._verdict(
             optimizer, control, gain, unstable=row["n_diverged"] + row["n_collapsed"] > 0
@@ -242,7 +249,7 @@ class _Comparison:
         if gain.p < ALPHA:
             return Verdict.BETTER_WHERE_IT_FINISHED if unstable else Verdict.BETTER
         if self._beats_sgd(optimizer) and self._beats_sgd(control):
-            return Verdict.SLOWER_NOT_MORE_ROBUST if self._corrupted else Verdict.SLOWER_NOT_BETTER
+            return Verdict.SLOWER_NOT_MORE_ROBUST if self._noisy else Verdict.SLOWER_NOT_BETTER
         return Verdict.NO_DIFFERENCE
 
     def _beats_sgd(self, optimizer: str) -> bool:
@@ -310,7 +317,7 @@ _COLUMNS = (
     "verdict",
     "ladder",
     "rung",
-    "corrupted",
+    "noisy",
 )
 
 

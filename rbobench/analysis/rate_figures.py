@@ -102,7 +102,7 @@ def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
         rung = f", {first['rung']:g}× budget" if several else ""
         axes.set_title(f"{first['task_name']}{rung}\n{first['corruption_kind']}")
         metric = str(first["metric"])
-        axes.set_xlabel("flipped labels (%)" if metric == "test_accuracy" else "poisoned images (%)")
+        axes.set_xlabel("nominal noise rate (%)" if metric == "test_accuracy" else "poisoned images (%)")
         cell = axes.get_subplotspec()
         if metric != labeled or cell is None or cell.is_first_col():
             axes.set_ylabel(LABELS[metric])

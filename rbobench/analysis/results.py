@@ -50,9 +50,9 @@ def load_results(*folders: str | Path) -> pd.DataFrame:
         then one for each metric, where `test_accuracy_last`, `test_accuracy_chosen` and `loss_last` are
         always there, missing where a task has none; then the costs, `gradient_evaluations` and
         `train_seconds` among them; `hp_<name>` for each hyperparameter; `corruption_kind`, as manifests call
-        it; `label_noise_rate` and `poison_rate`, nominal, 0 where there is none; and `corruption_hash`. Where
-        one label stands for several configurations, what tells them apart is added to it:
-        `rbo [radius=5.0]`.
+        it; `label_noise_rate` and `poison_rate`, nominal, `label_noise_realized` and `poison_realized`, 0
+        where there is none; and `corruption_hash`. Where one label stands for several configurations, what
+        tells them apart is added to it: `rbo [radius=5.0]`.
 
     Raises:
         UsageError: If a folder is missing or without records, or a record is damaged.
@@ -149,7 +149,7 @@ def load_measures(*folders: str | Path) -> pd.DataFrame:
         {**_labels(record), "measure": name, "result": result}
         for record in _read(folders)
         for name, result in record.get("measures", {}).items()
-        if result is not None
+        if result is not None and "value" in result
     ]
     return pd.DataFrame(rows, columns=["key", "task", "optimizer", "seed", "measure", "result"])
 
@@ -247,16 +247,19 @@ def _setting(trial: Mapping[str, Any]) -> str:
 
 
 def _corruption(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Kinds of the corruptions, and nominal rates; 0 where there is none."""
+    """Kinds of the corruptions, nominal and realized rates; 0 where there is none."""
     kinds = " + ".join(manifest["kind"] for manifest in record["corruption"])
     rates: dict[str, Any] = {
         "corruption_kind": kinds or None,
         "label_noise_rate": 0.0,
+        "label_noise_realized": 0.0,
         "poison_rate": 0.0,
+        "poison_realized": 0.0,
     }
     for manifest in record["corruption"]:
-        name = "label_noise_rate" if "label noise" in manifest["kind"] else "poison_rate"
-        rates[name] = float(manifest.get("nominal_rate", math.nan))
+        name = "label_noise" if "label noise" in manifest["kind"] else "poison"
+        rates[f"{name}_rate"] = float(manifest.get("nominal_rate", math.nan))
+        rates[f"{name}_realized"] = float(manifest.get("realized_rate", math.nan))
     return rates
 
 

@@ -303,7 +303,10 @@ def _notes(board: pd.DataFrame, *, best: str, short: bool) -> list[str]:
             "seed, ± half the 95 % t interval; positive is better."
         )
         if "attack_success_gain" in board and board["attack_success_gain"].notna().any():
-            notes.append("Fewer attacks: how far attack success is below that of the same control.")
+            notes.append(
+                "Attack success is at the last step; fewer attacks: how far it is below that of the same "
+                "control."
+            )
     if Verdict.NO_DIFFERENCE in verdicts:
         notes.append(
             f"{'n.d.' if short else 'No difference seen'} (≥ x{'' if short else ' would have been'}): "

@@ -41,6 +41,7 @@ class ReachableRadius:
             NaN below two. Near 0, another search confirms the value. It bounds nothing: how far below the
             true minimum lies, no search can say.
         cost: What it took.
+        inverse: 1/`value`, 0 where nothing stops the ball: to rank and to average by.
         contact_distance: ‖d‖ of the displacement of the parameters at which the ball meets the graph again;
             NaN where it does not.
         rise: λ(f(θ+d) − f(θ)) there; as large as `contact_distance` and more, the contact is a wall.
@@ -57,6 +58,7 @@ class ReachableRadius:
     value: float
     uncertainty: float
     cost: Cost
+    inverse: float
     contact_distance: float
     rise: float
     found_by: str
@@ -163,6 +165,7 @@ def radius_at_scale(
         value=1.0 / contact.inverse if contact.inverse > 0.0 else math.inf,
         uncertainty=ends[1] - ends[0] if len(ends) > 1 else math.nan,
         cost=surface.cost - before,
+        inverse=max(contact.inverse, 0.0),
         contact_distance=contact.distance,
         rise=contact.rise,
         found_by=contact.found_by,

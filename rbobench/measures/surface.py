@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -124,19 +124,6 @@ class LossSurface:
     def displaced(self, displacement: Sequence[Tensor]) -> AbstractContextManager[None]:
         """Inside the block θ is displaced; it is put back by copy."""
         return perturbed(self.parameters, displacement)
-
-    @contextmanager
-    def at(self, point: Sequence[Tensor]) -> Iterator[None]:
-        """Inside the block θ is `point`; it is put back by copy."""
-        with torch.no_grad():
-            before = [parameter.clone() for parameter in self.parameters]
-            try:
-                for parameter, there in zip(self.parameters, point, strict=True):
-                    parameter.copy_(there)
-                yield
-            finally:
-                for parameter, here in zip(self.parameters, before, strict=True):
-                    parameter.copy_(here)
 
     def standard_error(self, parts: Tensor) -> float:
         """Of a sum over the parts, as an estimate for samples that were not drawn; NaN below two parts.

@@ -20,8 +20,8 @@ RADII: Mapping[tuple[Norm, bool], float] = {
     ("linf", False): 0.0005,
     ("linf", True): 0.001,
 }
-"""ρ by norm and adaptivity. In plain ℓ2 it is SAM's, so that the worst case stands beside `sam_gap`; else the
-smallest of the grids in arXiv 2302.07011's code for ResNets on CIFAR-10 (`sh/eval_sharpness_final.sh`)."""
+"""ρ by norm and adaptivity. In plain ℓ2 it is SAM's; else the smallest of the grids in arXiv 2302.07011's
+code for ResNets on CIFAR-10 (`sh/eval_sharpness_final.sh`)."""
 
 STEPS = 20
 """Of arXiv 2302.07011."""

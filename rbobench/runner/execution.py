@@ -19,10 +19,10 @@ from typing import Any, Protocol
 import torch
 
 from rbobench.errors import UsageError
-from rbobench.processes import process_pool, threads
+from rbobench.processes import full_precision, process_pool, threads
 from rbobench.registry import get_optimizer, get_task
 from rbobench.runner.environment import choose_device, describe
-from rbobench.runner.measuring import has_measures
+from rbobench.runner.measuring import measure_record, missing_measures, weights_path
 from rbobench.runner.planning import expand
 from rbobench.runner.record import FINAL, RECORD_VERSION, read_record, record_path, write_record
 from rbobench.runner.suite import Suite, load_suite
@@ -60,6 +60,8 @@ class RunSummary:
         found: Trials that had their records already.
         statuses: How many of all these trials ended how.
         seconds: What the run took.
+        unmeasured: Of the trials that had their records, those that lack a measure of the suite and the
+            weights to take it at.
     """
 
     out: Path
@@ -67,6 +69,7 @@ class RunSummary:
     found: int
     statuses: dict[str, int]
     seconds: float
+    unmeasured: int = 0
 
 
 def plan(
@@ -136,6 +139,7 @@ def run_suite(
         if pending:
             _check_writable(folder)
         _relabel(folder, ready.suite.name, ready.planned, ready.found)
+        unmeasured = _add_measures(ready)
         statuses = Counter(record["status"] for record in ready.found.values())
 
         environment = {**describe(ready.settings.device), "jobs": jobs}
@@ -155,7 +159,8 @@ def run_suite(
             statuses[record["status"]] += 1
             if progress is not None:
                 progress.trial_finished(entry, record)
-    return RunSummary(folder, len(pending), len(ready.found), dict(statuses), time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return RunSummary(folder, len(pending), len(ready.found), dict(statuses), seconds, unmeasured)
 
 
 def _outcomes(
@@ -186,7 +191,9 @@ def _outcomes(
                     running[pool.submit(_run_alone, entry, settings, folder, suite)] = entry
                 if not running:
                     return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, return_when=FIRST_COMPLETED).done
+                # A killed process fails what runs beside it, not what has ended: that comes first.
+                for future in sorted(done, key=lambda future: future.exception() is not None):
                     yield running.pop(future), future.result()
         except BrokenProcessPool:
             raise UsageError(
@@ -199,7 +206,7 @@ def _outcomes(
 
 def _run_alone(entry: PlannedTrial, settings: Settings, folder: Path, suite: Suite) -> dict[str, Any]:
     """Run a trial in a process of its own, which keeps the data sets that it has read."""
-    with threads(suite.numerics.threads), _full_precision():
+    with threads(suite.numerics.threads), full_precision():
         return run_trial(
             entry,
             get_task(entry.trial.task).create(entry.trial.options),
@@ -287,7 +294,7 @@ def prepared(
     _check_requirements(planned, target)
     location = DataLocation(Path(data_root), download)
     folder = RESULTS / suite.name if out is None else _output_folder(out)
-    with threads(suite.numerics.threads), _full_precision():
+    with threads(suite.numerics.threads), full_precision():
         tasks = Tasks()
         planned = [
             dataclasses.replace(
@@ -359,16 +366,28 @@ def _check_requirements(planned: Iterable[PlannedTrial], device: torch.device) -
 
 
 def _found(folder: Path, planned: Iterable[PlannedTrial], suite: Suite) -> dict[str, dict[str, Any]]:
-    """Records of trials that need no further run, by key: those that have all that the suite keeps."""
+    """Records of trials that need no further run, by key; where weights are kept, those that have them."""
     found = {}
     for entry in planned:
         path = record_path(folder, entry.trial.key)
         if not path.exists() or (suite.save_weights and not path.with_suffix(".safetensors").exists()):
             continue
         record = read_record(path)
-        if record["status"] in FINAL and has_measures(record, suite.measures):
+        if record["status"] in FINAL:
             found[record["key"]] = record
     return found
+
+
+def _add_measures(ready: Prepared) -> int:
+    """Take what the suite measures and records lack, where weights were kept; returns how many lack both."""
+    unmeasured = 0
+    for record in ready.found.values():
+        missing = missing_measures(record, ready.suite.measures)
+        if missing and weights_path(ready.folder, record).exists():
+            measure_record(ready.folder, record, missing, ready.settings)
+        elif missing:
+            unmeasured += 1
+    return unmeasured
 
 
 def _relabel(
@@ -399,20 +418,6 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {folder}: {error.strerror or error}") from None
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Let `fp32` mean single precision on CUDA, where convolutions would be TensorFloat-32 by default."""
-    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
 
 
 __all__ = ["RESULTS", "Prepared", "Progress", "RunSummary", "Tasks", "plan", "prepared", "run_suite"]

@@ -20,7 +20,7 @@ from rbobench.randomness import Streams
 from rbobench.registry import CONTACT_FRACTION, OptimizerInfo, StoppingRule, get_optimizer
 from rbobench.runner.budget import Budget, Unit, step_cost
 from rbobench.runner.clock import Clock
-from rbobench.runner.measuring import as_metrics, take_measures
+from rbobench.runner.measuring import as_metrics, file_digest, take_measures
 from rbobench.runner.pairing import pairing_digests
 from rbobench.runner.record import write_atomically, write_json
 from rbobench.runner.training import Training, evaluation_weights, train
@@ -61,6 +61,7 @@ def run_trial(
         "metrics": {},
         "measures": {},
         "curves": {},
+        "weights": None,
         "memorized_at": None,
         "cost": {},
         "test_correct": None,
@@ -109,11 +110,12 @@ def _train_and_measure(
         at_measured_weights = nullcontext()
     with clock.phase("evaluation"), at_measured_weights:
         ok = training.status == "ok"
+        weights = None
+        if save_weights:  # before anything that may fail
+            weights = _save_weights(folder / f"{trial.key}.safetensors", problem)
         taken = take_measures(problem, measures, trial.seed) if ok else {}
         metrics = training.metrics() | (problem.final() if ok else {}) | as_metrics(taken)
         correct = problem.test_correct() if ok else None
-        if save_weights:
-            _save_weights(folder / f"{trial.key}.safetensors", problem)
     corruption = [_stored_manifest(folder / "manifests", manifest) for manifest in problem.manifests()]
     times = _times(clock, gradient_seconds, time.perf_counter() - began)
     return {
@@ -122,6 +124,7 @@ def _train_and_measure(
         "metrics": metrics,
         "measures": taken,
         "curves": training.curves,
+        "weights": weights,
         "memorized_at": problem.memorized_at() if isinstance(problem, Measurable) else None,
         "cost": {**spent, **times, "peak_memory_bytes": clock.peak_memory},
         "test_correct": None if correct is None else _packed(correct),
@@ -191,12 +194,13 @@ def _stored_manifest(folder: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _save_weights(path: Path, problem: Problem) -> None:
+def _save_weights(path: Path, problem: Problem) -> str:
+    """Keep the present weights; returns the file's digest."""
     state = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in problem.module.state_dict().items()
     }
-    write_atomically(path, lambda part: save_file(state, part))
+    return file_digest(write_atomically(path, lambda part: save_file(state, part)))
 
 
 def trial_budget(trial: Trial, rule: StoppingRule) -> Budget:

@@ -39,8 +39,6 @@ EVALUATION_BATCH = 512
 """Images that go through the model at once where no gradient is needed."""
 SHARPNESS_IMAGES = 1024
 """Training images on which sharpness is measured, the same at every measurement of a seed."""
-SHARPNESS_BATCH = 128
-"""Images of a part of that subset, as in arXiv 2302.07011."""
 BATCH_NORM_IMAGES = 4096
 """Training images from which BatchNorm statistics are re-estimated."""
 
@@ -226,6 +224,8 @@ class ImageProblem:
     def memorized_at(self) -> dict[str, list[Any]]:
         """When each flipped label was first given back, by the points at which `evaluate` was called.
 
+        By chance as well: an untrained network of ten classes gives back a tenth of them.
+
         Returns:
             `positions` among the training images, and `gradient_evaluations`, `None` where it never was;
             both empty without label noise.
@@ -251,7 +251,6 @@ class ImageProblem:
             self.module,
             self.prepared(self._images[subset]),
             self._labels[subset],
-            batch_size=SHARPNESS_BATCH,
             normalize_logits=normalize_logits,
         )
 
@@ -267,7 +266,14 @@ class ImageProblem:
 
     @torch.no_grad()
     def _losses(self, positions: Tensor) -> Tensor:
-        logits = self._logits(self._images[positions])
+        """Single precision, but for the logarithms: in double a network that is sure has no ties."""
+        with self._evaluating():
+            logits = torch.cat(
+                [
+                    self._forward(self.prepared(self._images[part])).double()
+                    for part in positions.split(EVALUATION_BATCH)
+                ]
+            )
         return functional.cross_entropy(logits, self._labels[positions], reduction="none")
 
     def _note_memorized(self, memorized: Tensor) -> None:

@@ -78,5 +78,5 @@ class CorruptedPool:
     @property
     def untouched(self) -> np.ndarray:
         """Positions that no corruption has changed, ascending."""
-        changed = [index for manifest in self.manifests for index in manifest.indices]
+        changed = [index for manifest in self.manifests for index in manifest.touched]
         return np.setdiff1d(np.arange(len(self.labels)), np.array(changed, dtype=np.int64))

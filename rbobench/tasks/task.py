@@ -71,6 +71,11 @@ class Manifest:
     details: dict[str, Any]
     data: str | None = None
 
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """Samples that were changed in any way: of WaNet, also those whose label was left right."""
+        return (*self.indices, *self.details.get("noise_indices", ()))
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON-able data."""
         return asdict(self)

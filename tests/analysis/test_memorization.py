@@ -78,6 +78,7 @@ def trials(curves: pd.DataFrame, **changed: Mapping[str, Any]) -> pd.DataFrame:
         test_accuracy_last=names["key"].map(last),
         loss_last=math.nan,
         corruption_hash="ab",
+        corruption_kind="symmetric label noise",
         ladder=names["task"],
         rung=1.0,
     )
@@ -340,11 +341,11 @@ def test_ladders_and_methods_are_apart() -> None:
             ladder({1.0: B, 2.0: N}),
             ladder({1.0: N, 2.0: B}, "sam"),
             ladder({1.0: B, 2.0: N}).assign(ladder="other"),
-            ladder({1.0: B, 2.0: N}).assign(ladder="clean", corrupted=False),
+            ladder({1.0: B, 2.0: N}).assign(ladder="clean", noisy=False),
             ladder({1.0: B, 2.0: N}).assign(ladder=None),
         ],
         ignore_index=True,
-    ).fillna({"corrupted": True})
+    ).fillna({"noisy": True})
     told = ladder_verdicts(board)["verdict"].tolist()
     assert told == [SLOW, N, N, SLOW, SLOW, N, CLEAN, N, B, N]
 

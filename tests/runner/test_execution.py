@@ -82,7 +82,7 @@ def test_a_suite_becomes_records(run) -> None:
     record = found["fake-blobs/fake-sgd/1"]
     assert set(record) == {
         "key", "record_version", "suite", "status", "error", "trial", "labels", "metrics", "curves", "cost",
-        "test_correct", "corruption", "pairing", "environment", "measures", "memorized_at",
+        "test_correct", "corruption", "pairing", "environment", "measures", "memorized_at", "weights",
     }  # fmt: skip
     assert record["suite"] == "small"
     assert record["labels"] == {

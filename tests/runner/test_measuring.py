@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -79,10 +80,41 @@ def test_measuring_later_gives_what_measuring_at_once_does(run, model: str) -> N
     assert (again.added, again.found, again.passed_over) == (0, 1, 0)
 
 
-def test_a_suite_that_asks_for_more_measures_runs_again(run) -> None:
-    folder = run(measures=[])
-    assert only_record(folder)["measures"] == {}
-    assert list(only_record(run(measures=["membership"]))["measures"]) == ["membership"]
+def test_a_suite_that_asks_for_more_measures_takes_them_from_the_weights(run) -> None:
+    folder = run(measures=["sam_gap"])
+    before = only_record(folder)
+    measure_records(folder, ["membership"], device="cpu")
+    after = only_record(run(measures=["sam_gap", "slice_1d"]))
+    assert list(after["measures"]) == ["sam_gap", "membership", "slice_1d"]
+    assert after["cost"] == before["cost"], "it was trained again"
+
+
+def test_without_weights_a_finished_trial_stays_as_it_is(tmp_path: Path) -> None:
+    for measures in ([], ["sam_gap"]):
+        small = suite(save_weights=False, measures=measures)
+        summary = run_suite(small, tmp_path, device="cpu")
+    assert (summary.ran, summary.found, summary.unmeasured) == (0, 1, 1)
+    assert only_record(tmp_path)["measures"] == {}
+
+
+def test_a_measure_that_fails_loses_no_training(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(problem: Any, generator: Any) -> Any:
+        raise RuntimeError("out of luck")
+
+    working = MEASURES["sam_gap"]
+    monkeypatch.setitem(MEASURES, "sam_gap", dataclasses.replace(working, take=fails))
+    folder = run(measures=["sam_gap", "membership"])
+    record = only_record(folder)
+    assert record["status"] == "ok"
+    assert record["measures"]["sam_gap"] == {"error": "RuntimeError: out of luck"}
+    assert "sam_gap" not in record["metrics"]
+    assert record["metrics"]["membership"] > 0
+    assert load_measures(folder)["measure"].tolist() == ["membership"]
+    failed = measure_records(folder, ["sam_gap"], device="cpu")
+    assert failed.errors == ("digits/sgd/0: sam_gap: RuntimeError: out of luck",)
+    monkeypatch.setitem(MEASURES, "sam_gap", working)
+    assert measure_records(folder, ["sam_gap"], device="cpu").errors == ()
+    assert only_record(folder)["metrics"]["sam_gap"] > 0
 
 
 def test_landscapes_have_nothing_to_measure(run) -> None:
@@ -110,14 +142,25 @@ def test_measures_and_first_memorizations_become_frames(run) -> None:
     assert first == pytest.approx(record["curves"]["memorization"][0])
 
 
-@pytest.mark.parametrize("name", sorted(MEASURES))
-def test_every_measure_is_json_with_a_value_an_uncertainty_and_its_cost(run, name: str) -> None:
-    tasks = {"digits": {"model": "resnet6", "train_images": 100, "batch_size": 32}}
-    folder = run(tasks=tasks, measures=[name])
-    for result in only_record(folder)["measures"].values():
-        assert {"value", "uncertainty", "cost", "seconds"} <= result.keys()
-        assert result["value"] is None or math.isfinite(result["value"])
-        assert sum(result["cost"].values()) > 0
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("resnet6", {}),
+        (
+            "vit_tiny_patch16_224",
+            {"img_size": 8, "patch_size": 4, "depth": 1, "embed_dim": 16, "num_heads": 2},
+        ),
+    ],
+)
+def test_every_measure_is_json_with_a_value_an_uncertainty_and_its_cost(run, model: str, options) -> None:
+    data = {"train_images": 60, "batch_size": 32}
+    tasks = {"digits": {"model": model, "model_options": options, **data}}
+    taken = only_record(run(tasks=tasks, measures=list(MEASURES)))["measures"]
+    assert set(MEASURES) <= taken.keys()
+    for name, result in taken.items():
+        assert {"value", "uncertainty", "cost", "seconds", "device"} <= result.keys(), (name, result)
+        assert math.isfinite(result["value"]), name
+        assert sum(result["cost"].values()) > 0, name
 
 
 def test_groups_stand_for_their_measures() -> None:
@@ -133,7 +176,26 @@ def spoil_weights(folder: Path) -> None:
     next(folder.glob("*.safetensors")).write_bytes(b"not weights")
 
 
+def forget_digest(folder: Path) -> None:
+    """As in records of before there was one."""
+    record = only_record(folder)
+    record["weights"] = None
+    write_json(folder / f"{record['key']}.json", record)
+
+
+def spoil_old_weights(folder: Path) -> None:
+    forget_digest(folder)
+    spoil_weights(folder)
+
+
+def damage(folder: Path) -> None:
+    record = only_record(folder)
+    del record["labels"]
+    write_json(folder / f"{record['key']}.json", record)
+
+
 def other_weights(folder: Path) -> None:
+    forget_digest(folder)
     path = next(folder.glob("*.safetensors"))
     state = load_file(path)
     state.pop(next(iter(state)))
@@ -159,8 +221,10 @@ def other_data(folder: Path) -> None:
             drop_weights,
             r"1 of 1 trials in .* have no saved weights, digits/sgd/0 for one; a suite keeps them",
         ),
-        (spoil_weights, r"digits/sgd/0: .*safetensors has no weights of its model"),
+        (spoil_weights, r"digits/sgd/0: .*safetensors is not the file of weights that the trial wrote"),
+        (spoil_old_weights, r"digits/sgd/0: .*safetensors has no weights of its model"),
         (other_weights, r"digits/sgd/0: .*safetensors has no weights of its model: .*Missing key"),
+        (damage, r"is a damaged record: KeyError: 'labels'"),
         (other_manifest, r"digits/sgd/0: its manifests do not match what its corruption does"),
         (other_data, r"digits/sgd/0: the data under data are not those of the trial"),
     ],

@@ -410,13 +410,21 @@ def test_clean_training_images_are_those_that_nothing_touched() -> None:
     assert built.measured.labels["train"].bincount().tolist() == data.train_labels[clean].bincount().tolist()
 
 
+def test_images_that_a_backdoor_changed_without_their_label_are_not_clean() -> None:
+    built = problem(backdoor={"kind": "wanet", "rate": 0.05})
+    (manifest,) = built.manifests()
+    assert len(manifest.touched) == 3 * len(manifest.indices)
+    changed = set(manifest.touched) & set(built._train.tolist())
+    assert built.measured.parts["train"] == len(built._train) - len(changed)
+
+
 def test_members_and_others_come_from_one_corrupted_pool() -> None:
     built = problem(label_noise=NOISE)
     built.module.eval()
     for losses, positions in zip(built.membership_losses(), (built._train, built._validation), strict=True):
         logits = built.module(built.prepared(built._images[positions]))
         expected = nn.functional.cross_entropy(logits, built._labels[positions], reduction="none")
-        assert torch.allclose(losses, expected, atol=1e-6)
+        assert torch.allclose(losses.float(), expected, atol=1e-6)
 
 
 def test_a_label_counts_as_memorized_from_its_first_time_on() -> None:
