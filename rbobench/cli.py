@@ -313,7 +313,7 @@ def measure(
 
     done = measure_records(out, metric, device=device, data_root=data_root, say=_say)
     found = f", {done.found} had them already" if done.found else ""
-    others = f", {done.passed_over} have nothing to measure" if done.passed_over else ""
+    others = f", {done.passed_over} left out: not finished, or nothing to measure" if done.passed_over else ""
     for error in done.errors:
         _say(f"failed: {error}")
     print(f"{_counted(done.added, 'trial')} measured{found}{others}")

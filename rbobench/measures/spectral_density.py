@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +64,9 @@ def spectral_density(
     Raises:
         UsageError: If an argument is below its least.
     """
-    # It imports much that nobody else needs.
-    from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum_from_iter
+    # It imports much that nobody else needs, and what it imports warns of itself.
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
+        from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum_from_iter
 
     for name, given, least in (("steps", steps, 2), ("starts", starts, 1), ("points", points, 2)):
         if given < least:

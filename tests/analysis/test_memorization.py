@@ -442,7 +442,7 @@ def test_the_table_fits_a_terminal() -> None:
     assert "at 50 %" in text
     assert "nan" not in text.lower()
     assert "Left out" not in text
-    assert "rbo against rbo-null (30 %, 50 %) and sgd-short (70 %, 90 %)." in text
+    assert "rbo against rbo-null (20 %, 30 %, 50 %) and sgd-short (70 %, 90 %)." in text
     first, second = text.split("\n\n")[:2]
     ball = next(line for line in first.splitlines() if line.startswith("rbo "))
     assert all(part in ball for part in ("*", "+", "± 0."))
@@ -456,7 +456,7 @@ def test_long_names_cost_levels() -> None:
     equal["optimizer"] = equal["optimizer"].replace("rbo", f"rbo [{'x' * 50}]")
     text = render_equal_memorization(equal)
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert "Left out for the width: 50 %" in text
+    assert "Left out for the width: 30 %, 50 %, 70 %" in text
 
 
 def test_records_of_a_suite(suite_folder: Path) -> None:

@@ -59,7 +59,7 @@ def without_seconds(taken: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("model", ["mlp", "resnet6"])
 def test_measuring_later_gives_what_measuring_at_once_does(run, model: str) -> None:
     tasks = {"digits": {"model": model, **NOISY}}
-    names = ["sam_gap", "worst_case_l2", "membership", "trace"]
+    names = ["sam_gap", "worst_case_l2", "membership", "slice_1d"]
     at_once = only_record(run("at once", tasks=tasks, measures=names))
     folder = run("later", tasks=tasks, measures=["sam_gap"])
     assert measure_records(folder, names, device="cpu").added == 1
