@@ -4,8 +4,8 @@ A method that merely moves less has memorized less when the budget ends, and sco
 SGD of a smaller budget. What it has not done is to learn more from as much memorization. So optimizers are
 compared at equal memorization: a robust one lies higher there, a slow copy of SGD on the same curve. A slow
 copy whose learning rate falls with the budget gets there at a lower rate than SGD did, and may lie higher for
-that alone. So a gain is shown over the method's control, which has the same schedule and as many steps, though
-it too may be there earlier.
+that alone. So a gain is shown over the method's control, which has the same schedule and as many steps,
+though it too may be there earlier.
 """
 
 from __future__ import annotations
