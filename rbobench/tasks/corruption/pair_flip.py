@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rbobench.tasks.corruption.label_noise import noise_manifest
-from rbobench.tasks.corruption.rate import check_rate, draw_samples
+from rbobench.tasks.corruption.label_noise import moved_labels
+from rbobench.tasks.corruption.rate import check_rate
 from rbobench.tasks.datasets import ImageData
 from rbobench.tasks.task import DataLocation, Manifest
 
@@ -40,8 +40,4 @@ class PairFlipNoise:
         self, data: ImageData, location: DataLocation, generator: np.random.Generator
     ) -> tuple[np.ndarray, Manifest]:
         """New labels, and what was changed."""
-        kind, true = "pair-flip label noise", data.train_labels.numpy()
-        chosen = draw_samples(kind, self.rate, np.arange(len(true)), len(true), generator)
-        noisy = true.copy()
-        noisy[chosen] = (true[chosen] + 1) % len(data.classes)
-        return noisy, noise_manifest(kind, self.rate, true, noisy)
+        return moved_labels("pair-flip label noise", self.rate, data, generator, lambda count: 1)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rbobench.tasks.corruption.label_noise import noise_manifest
-from rbobench.tasks.corruption.rate import check_rate, draw_samples
+from rbobench.tasks.corruption.label_noise import moved_labels
+from rbobench.tasks.corruption.rate import check_rate
 from rbobench.tasks.datasets import ImageData
 from rbobench.tasks.task import DataLocation, Manifest
 
@@ -39,8 +39,9 @@ class SymmetricNoise:
         self, data: ImageData, location: DataLocation, generator: np.random.Generator
     ) -> tuple[np.ndarray, Manifest]:
         """New labels, and what was changed."""
-        kind, true, classes = "symmetric label noise", data.train_labels.numpy(), len(data.classes)
-        chosen = draw_samples(kind, self.rate, np.arange(len(true)), len(true), generator)
-        noisy = true.copy()
-        noisy[chosen] = (true[chosen] + generator.integers(1, classes, len(chosen))) % classes
-        return noisy, noise_manifest(kind, self.rate, true, noisy)
+        classes = len(data.classes)
+
+        def step(count: int) -> np.ndarray:
+            return generator.integers(1, classes, count)
+
+        return moved_labels("symmetric label noise", self.rate, data, generator, step)
