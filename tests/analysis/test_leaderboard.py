@@ -188,3 +188,26 @@ def test_directions() -> None:
     assert lower_is_better("attack_success_last")
     assert not lower_is_better("test_accuracy_last")
     assert not lower_is_better("recovery_last")
+
+
+@pytest.mark.parametrize(
+    ("later", "verdict"), [(0.8, "slower, not more robust"), (0.9, "better than its control")]
+)
+def test_a_win_at_one_rung_alone_is_slower(write, later: float, verdict: str) -> None:
+    """The ball beats its null at the first rung; at the second it does where `later` says so."""
+    for rung, scores in ((1.0, {"rbo": 0.9, "rbo-null": 0.8}), (2.0, {"rbo": later, "rbo-null": 0.8})):
+        for optimizer, score in scores.items():
+            for seed, noise in enumerate((0.0, 0.01, -0.012)):
+                spread = noise if optimizer == "rbo" else 0.5 * noise
+                folder = write(
+                    task=f"noise {rung:g}x",
+                    optimizer=optimizer,
+                    seed=seed,
+                    metrics={"test_accuracy_chosen": score + spread, "collapsed": False},
+                    rung=rung,
+                    corrupted=True,
+                )
+    board = leaderboard(folder).set_index(["task", "optimizer"])
+    assert board.loc[("noise 1x", "rbo"), "verdict"] == verdict
+    assert board.loc[("noise 1x", "rbo"), "noisy"]
+    assert board["rung"].tolist() == [1.0, 1.0, 2.0, 2.0]
