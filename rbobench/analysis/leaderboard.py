@@ -257,14 +257,20 @@ class _Comparison:
         return over_sgd.p < ALPHA and over_sgd.difference > 0
 
     def _best_of(self, names: Sequence[str], but: str, *, matched: bool = False) -> str | None:
-        """The label with the best mean among the registered `names`, of as many steps if `matched`."""
+        """The label with the best mean among the registered `names`, of as many steps if `matched`.
+
+        One with too few seeds to judge by is taken where there is no other.
+        """
         labels = [
             label
             for label, name in self._names.items()
             if name in names and label != but and (not matched or self._is_matched(label, but))
         ]
         means = self._means[labels].dropna()
-        return None if means.empty else str(means.idxmax())
+        if means.empty:
+            return None
+        enough = self._scores.loc[means.index].notna().sum(axis="columns") >= FEWEST_SEEDS
+        return str((means[enough] if enough.any() else means).idxmax())
 
     def _is_matched(self, control: str, optimizer: str) -> bool:
         """Whether a control takes about as many steps as the optimizer; where nobody counted, it does."""

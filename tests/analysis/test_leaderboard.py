@@ -113,6 +113,17 @@ def test_the_best_control_counts_whatever_it_is_called(accuracies: Write, write:
     assert row(leaderboard(folder), "rbo")["control"] == "no ball"
 
 
+def test_a_control_with_too_few_seeds_is_taken_last(accuracies: Write) -> None:
+    scores = {"rbo": [0.9, 0.91, 0.92], "rbo-null": [0.8, 0.82, 0.81], "sgd-short": [0.85]}
+    board = leaderboard(accuracies(scores)).set_index("optimizer")
+    assert board.loc["rbo", "control"] == "rbo-null"
+    alone = {"rbo": [0.9, 0.91, 0.92], "sgd-short": [0.85]}
+    assert (
+        leaderboard(accuracies(alone, task="other")).query("task == 'other'")["control"].iloc[0]
+        == "sgd-short"
+    )
+
+
 def test_differences_are_paired_by_seed(accuracies: Write) -> None:
     board = leaderboard(accuracies({"rbo": (0.11, 0.512, 0.909), "rbo-null": (0.1, 0.5, 0.9)}))
     assert row(board, "rbo")["verdict"] == Verdict.BETTER
