@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,9 @@ LABELS = {
 
 _TITLE_POINTS = 7.5
 _LETTERS = 16
-"""Of a legend's title that fit an inch."""
+"""Of a legend that fit an inch."""
+_KEY_INCHES = 0.48
+"""Of a legend's line or marker, and the space around it."""
 
 
 @dataclass(frozen=True)
@@ -250,10 +252,20 @@ def legend(figure: Figure, entries: list[tuple[dict[str, Any], str]], title: str
     placed = figure.legend(
         handles=[Line2D([], [], label=label, **look) for look, label in entries],
         loc="outside lower center",
-        ncols=max(1, min(len(entries), int(figure.get_figwidth() * 1.05))),
+        ncols=_columns([label for _, label in entries], figure.get_figwidth()),
         title=title,
         title_fontsize=_TITLE_POINTS,
         handlelength=2.4,
         columnspacing=1.4,
     )
     placed.get_title().set_multialignment("center")
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """How many columns of a legend fit the width, in inches; it is filled column by column."""
+    for columns in range(min(len(labels), int(1.05 * width)), 1, -1):
+        rows = math.ceil(len(labels) / columns)
+        longest = [max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows)]
+        if sum(_KEY_INCHES + letters / _LETTERS for letters in longest) <= width:
+            return columns
+    return 1
