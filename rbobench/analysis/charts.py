@@ -31,6 +31,8 @@ LABELS = {
 _TITLE_POINTS = 7.5
 _LETTERS = 16
 """Of a legend that fit an inch."""
+_LINE_INCHES = 0.16
+"""Height of a line of a legend."""
 _KEY_INCHES = 0.48
 """Of a legend's line or marker, and the space around it."""
 
@@ -249,10 +251,14 @@ def legend(figure: Figure, entries: list[tuple[dict[str, Any], str]], title: str
     if title is not None:
         letters = int(_LETTERS * figure.get_figwidth())
         title = "\n".join(textwrap.fill(line, letters) for line in title.split("\n"))
+    columns = _columns([label for _, label in entries], figure.get_figwidth())
+    lines = math.ceil(len(entries) / columns) + (0 if title is None else 1 + title.count("\n"))
+    # A figure has room for one by itself.
+    figure.set_figheight(figure.get_figheight() + _LINE_INCHES * (lines - 1))
     placed = figure.legend(
         handles=[Line2D([], [], label=label, **look) for look, label in entries],
         loc="outside lower center",
-        ncols=_columns([label for _, label in entries], figure.get_figwidth()),
+        ncols=columns,
         title=title,
         title_fontsize=_TITLE_POINTS,
         handlelength=2.4,

@@ -75,8 +75,7 @@ def _geometric(rates: pd.Series[float]) -> bool:
 def _draw_rates(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
     courses = [rows for _, rows in shown.groupby([*_PANEL, "metric"], sort=False)]
     several = shown["rung"].nunique() > 1
-    # In a narrow figure the legend takes more lines.
-    figure, grid = panels(len(courses), height=2.1 if len(courses) > 1 else 3.2, narrow=True)
+    figure, grid = panels(len(courses), height=2.1 if len(courses) > 1 else 2.6, narrow=True)
     labeled = ""
     for axes, rows in zip(grid, courses, strict=False):
         first = rows.iloc[0]

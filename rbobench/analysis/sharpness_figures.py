@@ -62,10 +62,9 @@ def _draw_sharpness(shown: pd.DataFrame, looks: dict[str, Style]) -> Figure:
     """A row of panels for each task, a column for each measure."""
     tasks = list(shown["task"].unique())
     measures = [measure for measure in _MEASURES if measure in set(shown["measure"])]
-    # In a narrow figure the legend takes more lines.
     figure, grid = panels(
         len(tasks) * len(measures),
-        height=2.2 if len(measures) > 1 else 3.0,
+        height=2.2,
         columns=len(measures),
         narrow=True,
         share_y=True,
