@@ -22,9 +22,16 @@ from rbobench.errors import UsageError
 from rbobench.processes import full_precision, process_pool, threads
 from rbobench.registry import get_optimizer, get_task
 from rbobench.runner.environment import choose_device, describe
-from rbobench.runner.measuring import measure_record, missing_measures, weights_path
+from rbobench.runner.measuring import measure_record, missing_measures
 from rbobench.runner.planning import expand
-from rbobench.runner.record import FINAL, RECORD_VERSION, read_record, record_path, write_record
+from rbobench.runner.record import (
+    FINAL,
+    RECORD_VERSION,
+    read_record,
+    record_path,
+    weights_path,
+    write_record,
+)
 from rbobench.runner.suite import Suite, load_suite
 from rbobench.runner.trial import PlannedTrial, Trial, canonical_json
 from rbobench.runner.trial_run import run_trial, stopping_rule, trial_budget, trial_step_cost
@@ -172,13 +179,7 @@ def _outcomes(
         for entry in pending:
             if progress is not None:
                 progress.trial_started(entry)
-            task = ready.tasks.get(entry.trial)
-            yield (
-                entry,
-                run_trial(
-                    entry, task, settings, folder, save_weights=suite.save_weights, measures=suite.measures
-                ),
-            )
+            yield entry, _run(entry, ready.tasks.get(entry.trial), settings, folder, suite)
         return
     waiting = iter(pending)
     running: dict[Future[dict[str, Any]], PlannedTrial] = {}
@@ -207,14 +208,12 @@ def _outcomes(
 def _run_alone(entry: PlannedTrial, settings: Settings, folder: Path, suite: Suite) -> dict[str, Any]:
     """Run a trial in a process of its own, which keeps the data sets that it has read."""
     with threads(suite.numerics.threads), full_precision():
-        return run_trial(
-            entry,
-            get_task(entry.trial.task).create(entry.trial.options),
-            settings,
-            folder,
-            save_weights=suite.save_weights,
-            measures=suite.measures,
-        )
+        return _run(entry, Tasks().get(entry.trial), settings, folder, suite)
+
+
+def _run(entry: PlannedTrial, task: Task, settings: Settings, folder: Path, suite: Suite) -> dict[str, Any]:
+    """Run a trial as the suite says."""
+    return run_trial(entry, task, settings, folder, save_weights=suite.save_weights, measures=suite.measures)
 
 
 @dataclass(frozen=True)
@@ -370,7 +369,7 @@ def _found(folder: Path, planned: Iterable[PlannedTrial], suite: Suite) -> dict[
     found = {}
     for entry in planned:
         path = record_path(folder, entry.trial.key)
-        if not path.exists() or (suite.save_weights and not path.with_suffix(".safetensors").exists()):
+        if not path.exists() or (suite.save_weights and not weights_path(folder, entry.trial.key).exists()):
             continue
         record = read_record(path)
         if record["status"] in FINAL:
@@ -383,7 +382,7 @@ def _add_measures(ready: Prepared) -> int:
     unmeasured = 0
     for record in ready.found.values():
         missing = missing_measures(record, ready.suite.measures)
-        if missing and weights_path(ready.folder, record).exists():
+        if missing and weights_path(ready.folder, record["key"]).exists():
             measure_record(ready.folder, record, missing, ready.settings)
         elif missing:
             unmeasured += 1

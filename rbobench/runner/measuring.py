@@ -23,7 +23,7 @@ from rbobench.processes import full_precision, threads
 from rbobench.randomness import Streams
 from rbobench.registry import get_task
 from rbobench.runner.environment import choose_device
-from rbobench.runner.record import read_record, record_files, record_path, write_record
+from rbobench.runner.record import read_record, record_files, record_path, weights_path, write_record
 from rbobench.runner.training import reestimated
 from rbobench.runner.trial import canonical_json, digest
 from rbobench.tasks.datasets import FOLDER
@@ -170,7 +170,7 @@ def measure_records(
     folder, wanted = Path(out), catalog.expand(names)
     records = _records(folder)
     pending = [record for record in records if missing_measures(record, wanted, failed=True)]
-    without = [record for record in pending if not weights_path(folder, record).exists()]
+    without = [record for record in pending if not weights_path(folder, record["key"]).exists()]
     if without:
         raise UsageError(
             f"{len(without)} of {len(records)} trials in {folder} have no saved weights, "
@@ -200,11 +200,6 @@ def measure_records(
         len(records) - finished + len(pending) - added,
         tuple(errors),
     )
-
-
-def weights_path(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Where the weights of a record's trial are kept, if they are."""
-    return folder / f"{record['key']}.safetensors"
 
 
 def file_digest(path: Path) -> str:
@@ -254,7 +249,7 @@ def _problem(record: Mapping[str, Any], settings: Settings) -> Problem:
 
 
 def _load_weights(folder: Path, record: Mapping[str, Any], problem: Problem, settings: Settings) -> None:
-    path = weights_path(folder, record)
+    path = weights_path(folder, record["key"])
     expected = record.get("weights")
     if expected is not None and file_digest(path) != expected:
         raise UsageError(f"{_name(record)}: {path} is not the file of weights that the trial wrote")
@@ -296,5 +291,4 @@ __all__ = [
     "measure_records",
     "missing_measures",
     "take_measures",
-    "weights_path",
 ]

@@ -24,6 +24,11 @@ def record_path(folder: Path, key: str) -> Path:
     return folder / f"{key}.json"
 
 
+def weights_path(folder: Path, key: str) -> Path:
+    """Where the weights of the trial `key` are, if they are kept."""
+    return folder / f"{key}.safetensors"
+
+
 def record_files(folder: Path) -> list[Path]:
     """The records in a folder, sorted by key; other files are passed over."""
     return sorted(path for path in folder.glob("*.json") if _KEY.fullmatch(path.stem))

@@ -22,7 +22,7 @@ from rbobench.runner.budget import Budget, Unit, step_cost
 from rbobench.runner.clock import Clock
 from rbobench.runner.measuring import as_metrics, file_digest, take_measures
 from rbobench.runner.pairing import pairing_digests
-from rbobench.runner.record import write_atomically, write_json
+from rbobench.runner.record import weights_path, write_atomically, write_json
 from rbobench.runner.training import Training, evaluation_weights, train
 from rbobench.runner.trial import PlannedTrial, Trial, digest
 from rbobench.tasks.task import Manifest, Problem, Settings, Task
@@ -112,7 +112,7 @@ def _train_and_measure(
         ok = training.status == "ok"
         weights = None
         if save_weights:  # before anything that may fail
-            weights = _save_weights(folder / f"{trial.key}.safetensors", problem)
+            weights = _save_weights(weights_path(folder, trial.key), problem)
         taken = take_measures(problem, measures, trial.seed) if ok else {}
         metrics = training.metrics() | (problem.final() if ok else {}) | as_metrics(taken)
         correct = problem.test_correct() if ok else None
