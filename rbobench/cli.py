@@ -505,16 +505,19 @@ def check(
     optimizer: Annotated[
         str, typer.Argument(metavar="PKG:CLASS", help="An importable optimizer.", show_default=False)
     ],
+    device: Device = "cpu",
 ) -> None:
     """Check an optimizer against the contract.
 
-    It is built as Class(params). Its attribute gradient_evaluations says what a step costs, 1 if absent.
+    It is built as Class(params). Its attribute gradient_evaluations says what a step costs, 1 if absent. That
+    no step waits for the device is looked at on CUDA alone.
     """
+    from rbobench.runner.environment import choose_device
     from rbobench.testing import check_optimizer
 
     # As `python -m` does, so that a file in the working directory can be named.
     sys.path.insert(0, os.getcwd())
-    results = check_optimizer(optimizer)
+    results = check_optimizer(optimizer, device=choose_device(device))
     _print_table([{"check": each.name, "status": each.status, "detail": each.detail} for each in results])
     failed = sum(each.status == "failed" for each in results)
     print(f"\n{optimizer}: {failed} of {len(results)} checks failed" if failed else f"\n{optimizer}: passed")

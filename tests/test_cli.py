@@ -212,7 +212,7 @@ def test_check(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "class Miscounted(Good):\n"
         "    gradient_evaluations = 2\n"
     )
-    assert main(["check", "mine_for_check:Good"]) == 0
+    assert main(["check", "mine_for_check:Good", "--device", "CPU"]) == 0
     assert main(["check", "mine_for_check:Miscounted"]) == 1
     assert "failed" in capsys.readouterr().out
 
@@ -325,6 +325,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "check without class": (_nothing, ["check", "torch.optim"], "torch.optim"),
     "check of no module": (_nothing, ["check", "no_such_module:Class"], "no_such_module"),
     "check of no class": (_nothing, ["check", "torch.optim:Sgd"], "Sgd"),
+    "check on no device": (_nothing, ["check", "torch.optim:Adam", "--device", "tpu"], "'tpu'"),
     "check of no optimizer": (_nothing, ["check", "math:pi"], "math:pi"),
 }
 

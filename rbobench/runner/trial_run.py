@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gc
 import time
 import traceback
 from collections.abc import Sequence
@@ -47,14 +48,18 @@ def run_trial(
         save_weights: Whether to keep the final weights.
         measures: Names of what is measured at the final weights.
     """
+    if settings.device.type == "cuda":
+        gc.collect()  # what the trial before has left would count as this one's peak memory
     try:
         return _train_and_measure(planned, task, settings, folder, save_weights, measures)
     except Exception as error:
         out_of_memory = _is_out_of_memory(error)
         text = _one_line(error)
-    # Outside the handler the traceback, and with it the trial's tensors, are gone.
-    if out_of_memory and settings.device.type == "cuda":
-        torch.cuda.empty_cache()
+    # Outside the handler the traceback is gone; the problem and its objective still hold each other.
+    if out_of_memory:
+        gc.collect()
+        if settings.device.type == "cuda":
+            torch.cuda.empty_cache()
     return {
         "status": "out_of_memory" if out_of_memory else "failed",
         "error": text,

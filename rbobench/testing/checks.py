@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import io
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,13 +18,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from rbobench.errors import UsageError, unknown
-from rbobench.randomness import seeded_default_generators
+from rbobench.randomness import default_generators, seeded_default_generators
 from rbobench.registry import OptimizerInfo
 from rbobench.testing.problems import NormalizedRegression, Regression
 from rbobench.testing.subject import Make, Subject
 
 STEPS = 7
 """More than the periods and warm-ups that optimizers have by default."""
+UNWATCHED_STEPS = 2
+"""At the beginning, in which what is made only once may make the host wait."""
 
 Status = Literal["passed", "failed", "skipped", "expected failure"]
 
@@ -45,11 +50,11 @@ class Skip(Exception):
     """Raised by a check that does not apply; its text is the reason."""
 
 
-def step_without_a_closure_is_an_error(subject: Subject) -> None:
+def step_without_a_closure_is_an_error(subject: Subject, device: torch.device) -> None:
     """An optimizer that evaluates for itself says so when it is given no closure."""
     if subject.cost == 1:
         raise Skip("takes one evaluation, which may have been made already")
-    optimizer = subject.make(Regression().parameters)
+    optimizer = subject.make(Regression(device=device).parameters)
     message = ""
     try:
         optimizer.step()
@@ -60,35 +65,38 @@ def step_without_a_closure_is_an_error(subject: Subject) -> None:
     assert "closure" in message, f"the error does not speak of a closure: {message}"
 
 
-def returns_the_loss_at_the_start(subject: Subject) -> None:
+def returns_the_loss_at_the_start(subject: Subject, device: torch.device) -> None:
     """`step` returns the loss where the step began."""
-    problem = Regression()
+    problem = Regression(device=device)
     optimizer = subject.make(problem.parameters)
     for _ in range(3):
         problem.next_step()
         expected = problem.loss().detach()
         returned = optimizer.step(problem)  # type: ignore[arg-type]
         assert returned is not None, "step returned None"
-        assert torch.equal(torch.as_tensor(returned).detach(), expected), f"{returned} is not {expected}"
+        found = torch.as_tensor(returned).detach().to(device)
+        assert torch.equal(found, expected), (
+            f"{found} is not {expected}; they differ by {_difference([found], [expected]):g}"
+        )
 
 
-def declared_gradient_evaluations(subject: Subject) -> None:
+def declared_gradient_evaluations(subject: Subject, device: torch.device) -> None:
     """Every step calls the closure as often as was declared, looks at a part of the batch included."""
-    problem = Regression()
+    problem = Regression(device=device)
     optimizer = subject.make(problem.parameters)
     for _ in _stepping(problem, optimizer, STEPS):
         calls, problem.calls = problem.calls, 0
         assert calls == subject.cost, f"{calls} evaluations in a step, {subject.cost} declared"
-    objective = NormalizedRegression()
+    objective = NormalizedRegression(device)
     optimizer = subject.make(objective.parameters)
     for step, _ in enumerate(_stepping(objective, optimizer, STEPS)):
         spent = objective.gradient_evaluations - step * subject.cost
         assert spent == subject.cost, f"the objective counts {spent:g} in a step, {subject.cost} declared"
 
 
-def lr_zero_moves_nothing(subject: Subject) -> None:
+def lr_zero_moves_nothing(subject: Subject, device: torch.device) -> None:
     """With `lr` set to 0 in the groups nothing moves, bit for bit."""
-    problem = Regression()
+    problem = Regression(device=device)
     optimizer = subject.make(problem.parameters)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -99,9 +107,9 @@ def lr_zero_moves_nothing(subject: Subject) -> None:
     assert _equal(before, problem.parameters), f"moved by {moved:g}"
 
 
-def moves(subject: Subject) -> None:
+def moves(subject: Subject, device: torch.device) -> None:
     """With its own `lr` it does move, and to finite weights."""
-    problem = Regression()
+    problem = Regression(device=device)
     optimizer = subject.make(problem.parameters)
     before = _clones(problem.parameters)
     for _ in _stepping(problem, optimizer, STEPS):
@@ -110,14 +118,14 @@ def moves(subject: Subject) -> None:
     assert all(torch.isfinite(each).all() for each in problem.parameters), "left the finite numbers"
 
 
-def resume_is_bit_equal(subject: Subject) -> None:
+def resume_is_bit_equal(subject: Subject, device: torch.device) -> None:
     """Interrupted and resumed from a stored `state_dict`, it ends at the same weights, bit for bit."""
-    whole = Regression()
+    whole = Regression(device=device)
     optimizer = subject.make(whole.parameters)
     for _ in _stepping(whole, optimizer, 2 * STEPS):
         pass
 
-    first = Regression()
+    first = Regression(device=device)
     interrupted = subject.make(first.parameters)
     for _ in _stepping(first, interrupted, STEPS):
         pass
@@ -136,9 +144,9 @@ def resume_is_bit_equal(subject: Subject) -> None:
     assert _equal(whole.parameters, second.parameters), f"weights differ by {difference:g} after resuming"
 
 
-def a_copy_goes_on_as_the_original(subject: Subject) -> None:
+def a_copy_goes_on_as_the_original(subject: Subject, device: torch.device) -> None:
     """A deep copy, as snapshots of a training are made, ends at the same weights, bit for bit."""
-    problem = Regression()
+    problem = Regression(device=device)
     optimizer = subject.make(problem.parameters)
     for _ in _stepping(problem, optimizer, STEPS):
         pass
@@ -152,11 +160,11 @@ def a_copy_goes_on_as_the_original(subject: Subject) -> None:
     assert _equal(problem.parameters, copied_problem.parameters), f"weights differ by {difference:g}"
 
 
-def schedulers_work(subject: Subject) -> None:
+def schedulers_work(subject: Subject, device: torch.device) -> None:
     """A torch scheduler changes `lr` after the first step, and the steps that come follow."""
     ends = []
     for factor in (1.0, 0.5):
-        problem = Regression()
+        problem = Regression(device=device)
         optimizer = subject.make(problem.parameters)
         wanted = [factor * float(group["lr"]) for group in optimizer.param_groups]
         scheduler = LambdaLR(optimizer, partial(_factor_from_the_second_step, factor))
@@ -168,9 +176,9 @@ def schedulers_work(subject: Subject) -> None:
     assert not _equal(*ends), "the schedule halved lr, and the steps stayed the same"
 
 
-def parameters_without_gradient_stay_put(subject: Subject) -> None:
+def parameters_without_gradient_stay_put(subject: Subject, device: torch.device) -> None:
     """A parameter that the loss does not see is left alone, whatever weight decay says."""
-    problem = Regression()
+    problem = Regression(device=device)
     optimizer = subject.make(problem.parameters)
     before = problem.parameters[3].detach().clone()
     for _ in _stepping(problem, optimizer, STEPS):
@@ -178,26 +186,27 @@ def parameters_without_gradient_stay_put(subject: Subject) -> None:
     assert torch.equal(before, problem.parameters[3]), "moved a parameter without a gradient"
 
 
-def leaves_the_global_random_stream_alone(subject: Subject) -> None:
-    """A step neither draws from torch's default generator nor depends on it."""
+def leaves_the_global_random_stream_alone(subject: Subject, device: torch.device) -> None:
+    """A step neither draws from torch's default generators nor depends on them, the device's own included."""
     ends = []
     for seed in (0, 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            problem = Regression()
+        with seeded_default_generators(seed, device):
+            problem = Regression(device=device)
             optimizer = subject.make(problem.parameters)
-            before = torch.get_rng_state()
+            before = [generator.get_state() for generator in default_generators(device)]
             for _ in _stepping(problem, optimizer, STEPS):
                 pass
-            assert torch.equal(before, torch.get_rng_state()), "drew from torch's default generator"
+            after = [generator.get_state() for generator in default_generators(device)]
+            assert _equal(before, after), "drew from torch's default generator"
             ends.append(_clones(problem.parameters))
-    assert _equal(*ends), "depends on torch's default generator"
+    difference = _difference(*ends)
+    assert _equal(*ends), f"depends on torch's default generator; weights differ by {difference:g}"
 
 
-def runs_on_meta(subject: Subject) -> None:
+def runs_on_meta(subject: Subject, device: torch.device) -> None:
     """A step runs on torch's `meta` device, where every look of the host at a tensor raises.
 
-    On a GPU such a look makes the host wait.
+    On a GPU such a look makes the host wait. Which device the others are checked on does not matter here.
     """
     problem = Regression(device="meta")
     optimizer = subject.make(problem.parameters)
@@ -205,22 +214,63 @@ def runs_on_meta(subject: Subject) -> None:
         for _ in _stepping(problem, optimizer, STEPS):
             pass
     except (RuntimeError, NotImplementedError, TypeError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AssertionError(f"the host looks at a tensor, or the step assumes a device: {line}") from error
+        raise AssertionError(
+            f"the host looks at a tensor, or the step assumes a device: {_first_line(error)}"
+        ) from error
 
 
-def batch_of_problems(subject: Subject) -> None:
+def never_waits_for_the_device(subject: Subject, device: torch.device) -> None:
+    """On CUDA no step makes the host wait for the device, as far as torch can tell, but the first two.
+
+    Of `torch.cuda.set_sync_debug_mode`. Drawing the data of a step may wait; it is no part of the step.
+    """
+    if device.type != "cuda":
+        raise Skip("torch tells on CUDA alone who waits; elsewhere runs_on_meta is the check")
+    if "runs_on_meta" in subject.exceptions:
+        raise Skip(f"runs_on_meta is declared to fail: {subject.exceptions['runs_on_meta']}")
+    for network in (Regression, NormalizedRegression):
+        problem = network(device=device)
+        optimizer = subject.make(problem.parameters)
+        for _ in _stepping(problem, optimizer, UNWATCHED_STEPS):
+            pass
+        for step in range(UNWATCHED_STEPS, UNWATCHED_STEPS + STEPS):
+            problem.next_step()
+            try:
+                with waiting_is_an_error():
+                    optimizer.step(problem)  # type: ignore[arg-type]
+            except RuntimeError as error:
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+                raise AssertionError(
+                    f"step {step + 1} on {network.__name__}: {_first_line(error)} ({place})"
+                ) from error
+
+
+@contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    """Inside the block torch raises where the host would wait for CUDA, wherever it can tell."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def batch_of_problems(subject: Subject, device: torch.device) -> None:
     """A batch of problems goes as each would alone, to 1e-12 in float64; a diverging one harms no other."""
     if subject.make_batched is None:
         raise Skip("takes no batch of problems")
+    if device.type == "mps":
+        raise Skip("mps has no float64")
     count, steps = 4, 20
-    batch = Regression(torch.float64, copies=count)
+    batch = Regression(torch.float64, device, copies=count)
     batch.scales[-1] = 1e200
     optimizer = subject.make_batched(batch.parameters)
     for _ in _stepping(batch, optimizer, steps):
         pass
     for problem in range(count - 1):
-        alone = Regression(torch.float64, only=problem)
+        alone = Regression(torch.float64, device, only=problem)
         single = subject.make(alone.parameters)
         for _ in _stepping(alone, single, steps):
             pass
@@ -233,7 +283,7 @@ def batch_of_problems(subject: Subject) -> None:
     assert all(torch.isfinite(each).all() for each in last), "a diverged problem was not frozen"
 
 
-def is_its_control_when_its_idea_is_taken_out(subject: Subject) -> None:
+def is_its_control_when_its_idea_is_taken_out(subject: Subject, device: torch.device) -> None:
     """Each declared reduction holds, bit for bit, BatchNorm's running statistics included."""
     if not subject.reductions:
         raise Skip("declares no reduction")
@@ -241,7 +291,7 @@ def is_its_control_when_its_idea_is_taken_out(subject: Subject) -> None:
         for network in (Regression, NormalizedRegression):
             ends = []
             for make in (make_reduced, make_other):
-                problem = network()
+                problem = network(device=device)
                 optimizer = make(problem.parameters)
                 for _ in _stepping(problem, optimizer, STEPS):
                     pass
@@ -250,11 +300,11 @@ def is_its_control_when_its_idea_is_taken_out(subject: Subject) -> None:
             assert _equal(*ends), f"not true: {claim}; weights differ by {_difference(*ends):g}"
 
 
-def parameter_copies(subject: Subject) -> None:
+def parameter_copies(subject: Subject, device: torch.device) -> None:
     """Between steps it holds no more memory than it declares."""
     if subject.parameter_copies is None:
         raise Skip("declares no memory")
-    problem = Regression()
+    problem = Regression(device=device)
     optimizer = subject.make(problem.parameters)
     for _ in _stepping(problem, optimizer, STEPS):
         pass
@@ -266,7 +316,7 @@ def parameter_copies(subject: Subject) -> None:
     )
 
 
-CHECKS: dict[str, Callable[[Subject], None]] = {
+CHECKS: dict[str, Callable[[Subject, torch.device], None]] = {
     check.__name__: check
     for check in (
         step_without_a_closure_is_an_error,
@@ -280,6 +330,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         parameters_without_gradient_stay_put,
         leaves_the_global_random_stream_alone,
         runs_on_meta,
+        never_waits_for_the_device,
         batch_of_problems,
         is_its_control_when_its_idea_is_taken_out,
         parameter_copies,
@@ -289,13 +340,16 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 
 
 def check_optimizer(
-    optimizer: Subject | OptimizerInfo | type[Optimizer] | str, checks: Iterable[str] | None = None
+    optimizer: Subject | OptimizerInfo | type[Optimizer] | str,
+    checks: Iterable[str] | None = None,
+    device: torch.device | str = "cpu",
 ) -> list[CheckResult]:
     """Put an optimizer through the contract.
 
     Args:
         optimizer: A registered info, a class, or a class's name as `"package.module:Class"`.
         checks: Names of checks; all of `CHECKS` by default.
+        device: Where the problems are that it is checked on.
 
     Returns:
         A result for each check, in order. A check that was declared to fail and does not is `"failed"`, so
@@ -310,24 +364,26 @@ def check_optimizer(
     for name in (*names, *subject.exceptions):
         if name not in CHECKS:
             raise unknown("check", name, CHECKS)
-    if subject.requires:
-        reason = f"requires {', '.join(subject.requires)}"
+    device = torch.device(device)
+    missing = [need for need in subject.requires if need != device.type]
+    if missing:
+        reason = f"requires {', '.join(missing)}"
         return [CheckResult(name, "skipped", reason) for name in names]
     # What an optimizer draws from the default generator is no draw of the caller's.
-    with seeded_default_generators(0, torch.device("cpu")):
+    with seeded_default_generators(0, device):
         try:
-            subject.make(Regression().parameters)
+            subject.make(Regression(device=device).parameters)
         except Exception as error:
             raise UsageError(
                 f"{subject.name}(params) cannot be built: {type(error).__name__}: {error}"
             ) from error
-        return [_result(subject, name) for name in names]
+        return [_result(subject, name, device) for name in names]
 
 
-def _result(subject: Subject, name: str) -> CheckResult:
+def _result(subject: Subject, name: str, device: torch.device) -> CheckResult:
     excuse = subject.exceptions.get(name)
     try:
-        CHECKS[name](subject)
+        CHECKS[name](subject, device)
     except Skip as reason:
         return CheckResult(name, "skipped", str(reason))
     except Exception as error:
@@ -350,6 +406,10 @@ def _stepping(problem: Regression | NormalizedRegression, optimizer: Optimizer, 
         problem.next_step()
         optimizer.step(problem)  # type: ignore[arg-type]
         yield
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _factor_from_the_second_step(factor: float, step: int) -> float:
@@ -384,4 +444,4 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from _tensors(vars(value))
 
 
-__all__ = ["CHECKS", "CheckResult", "Make", "Skip", "check_optimizer"]
+__all__ = ["CHECKS", "CheckResult", "Make", "Skip", "check_optimizer", "waiting_is_an_error"]

@@ -1,4 +1,7 @@
-"""Small problems with a closure, drawn without the global random streams."""
+"""Small problems with a closure, drawn without the global random streams.
+
+They are drawn on the CPU and moved, so that they are the same problems on every device.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,11 @@ class Regression:
     """
 
     def __init__(
-        self, dtype: torch.dtype = torch.float32, device: str = "cpu", copies: int = 0, only: int = 0
+        self,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        copies: int = 0,
+        only: int = 0,
     ) -> None:
         self._dtype, self._device, self._copies, self._only = dtype, device, copies, only
         self.parameters = [
@@ -68,26 +75,33 @@ class Regression:
             for problem in problems
         ]
         drawn = torch.stack(draws) if self._copies else draws[0]
-        return (0.5 * drawn).to(dtype=self._dtype, device=self._device)
+        return (0.5 * drawn).to(self._dtype).to(self._device)
 
 
 class NormalizedRegression(Objective):
     """A small network with BatchNorm under rbobench's own objective, which counts and can show a part.
+
+    Args:
+        device: Where network and data are.
 
     Attributes:
         module: The network.
         parameters: Its weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
         with seeded_default_generators(0, torch.device("cpu")):
             self.module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2))
+        self.module.to(device)
         self.parameters = list(self.module.parameters())
-        self._data = torch.Generator().manual_seed(0)
-        super().__init__(self.parameters, self._draw_data, self._mean_squared_error, module=self.module)
+        self._data, self._device = torch.Generator().manual_seed(0), device
+        super().__init__(
+            self.parameters, self._draw_data, self._mean_squared_error, module=self.module, device=device
+        )
 
     def _draw_data(self) -> tuple[Tensor, Tensor]:
-        return torch.randn(16, 4, generator=self._data), torch.randn(16, 2, generator=self._data)
+        inputs, targets = (torch.randn(16, size, generator=self._data) for size in (4, 2))
+        return inputs.to(self._device), targets.to(self._device)
 
     def _mean_squared_error(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         inputs, targets = batch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import copy
+import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -263,6 +265,27 @@ def test_a_failed_trial_is_a_record_and_is_tried_again(run, moody, mood, status:
     again = run(both)
     assert (again.ran, again.found, again.statuses) == (2, 2, {"ok": 4})
     assert records(again)["fake-blobs/fake-moody/0"]["error"] is None
+
+
+def test_a_trial_out_of_memory_leaves_none_of_it_behind(run, moody, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, problems = get_task("fake-blobs").factory, []
+    build = kind.problem
+
+    def tracked(self, seed: int, settings: Settings) -> Any:
+        problem = build(self, seed, settings)
+        problems.append(weakref.ref(problem))
+        return problem
+
+    monkeypatch.setattr(kind, "problem", tracked)
+    moody.mood = MemoryError  # a class: an exception that is kept keeps its traceback
+    gc.disable()
+    try:
+        summary = run(suite(optimizers={"fake-moody": {}}, tasks=BLOBS, seeds=1))
+    finally:
+        gc.enable()
+    assert summary.statuses == {"out_of_memory": 1}
+    assert problems
+    assert [problem() for problem in problems] == [None] * len(problems)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(run, moody, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from rbobench.errors import UsageError
 from rbobench.optim.sgd import SGD
 from rbobench.testing import CHECKS, CheckResult, Subject, check_optimizer
-from rbobench.testing.checks import _difference
+from rbobench.testing.checks import Skip, _difference, waiting_is_an_error
 
 
 class Descent(torch.optim.Optimizer):
@@ -193,6 +193,29 @@ def test_memory_and_reductions_are_held_to_what_is_declared() -> None:
     assert "not true: momentum is none" in reduction.detail
 
 
+def test_only_cuda_tells_who_waits() -> None:
+    (result,) = check_optimizer(Descent, ["never_waits_for_the_device"])
+    assert (result.status, result.detail) == (
+        "skipped",
+        "torch tells on CUDA alone who waits; elsewhere runs_on_meta is the check",
+    )
+
+
+def test_what_is_declared_to_look_is_not_asked_whether_it_waits() -> None:
+    subject = Subject("looks", LooksAtATensor, exceptions={"runs_on_meta": "looks at the norm"})
+    with pytest.raises(Skip, match="runs_on_meta is declared to fail: looks at the norm"):
+        CHECKS["never_waits_for_the_device"](subject, torch.device("cuda"))
+
+
+def test_waiting_is_an_error_inside_the_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str | int] = [1]
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with pytest.raises(RuntimeError, match="waits"), waiting_is_an_error():
+        raise RuntimeError("waits")
+    assert modes == [1, "error", 1]
+
+
 def test_a_declared_failure_is_expected_and_must_happen() -> None:
     subject = Subject("looks", LooksAtATensor, exceptions={"runs_on_meta": "looks at the norm"})
     assert check_optimizer(subject, ["runs_on_meta"]) == [
@@ -244,6 +267,11 @@ def test_what_cannot_run_is_skipped_with_the_reason() -> None:
     results = check_optimizer(Subject("fused", Descent, requires=("cuda",)))
     assert [result.name for result in results] == list(CHECKS)
     assert {(result.status, result.detail) for result in results} == {("skipped", "requires cuda")}
+
+
+def test_on_a_device_that_is_there_only_the_rest_is_missing() -> None:
+    results = check_optimizer(Subject("fused", Descent, requires=("apex", "cuda")), device="cuda")
+    assert {(result.status, result.detail) for result in results} == {("skipped", "requires apex")}
 
 
 @pytest.mark.parametrize(
