@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.base_optimizer import BaseOptimizer, cost_of_base, named_base
+from rbobench.optim.observed import observed
 from rbobench.optim.tensors import Closure
 from rbobench.optim.wrapper import OptimizerWrapper
 
@@ -54,7 +55,7 @@ class SWA(OptimizerWrapper):
         }
         super().__init__(base_optimizer(params), settings)
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None) -> Any:
         """Take a step of the base optimizer, and average where it is time.
 

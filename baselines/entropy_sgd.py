@@ -20,8 +20,9 @@ from torch import Tensor
 
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.groups import check_agreement, check_range
+from rbobench.optim.observed import observed
 from rbobench.optim.sgd import descent_directions
-from rbobench.optim.tensors import Closure, active, evaluate, require_closure
+from rbobench.optim.tensors import Closure, active, clones, evaluate, require_closure
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
 
@@ -102,7 +103,7 @@ class EntropySGD(torch.optim.Optimizer):
             check_agreement(_ONE, _INNER, group, settings)
         super().add_param_group(param_group)
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None) -> Tensor:  # type: ignore[override]
         """Take one outer step, of `inner_steps` + 1 evaluations.
 
@@ -127,7 +128,7 @@ class EntropySGD(torch.optim.Optimizer):
             self._descend(members, _gradients(parameters))
         elif parameters:
             self._begin(members)
-            start = list(torch._foreach_clone(parameters))
+            start = clones(parameters)
             mean = self._explore(closure, members, start)
             torch._foreach_copy_(parameters, start)
             torch._foreach_sub_(start, mean)
@@ -146,7 +147,7 @@ class EntropySGD(torch.optim.Optimizer):
         scope = inner["scope"] * (1.0 + inner["scoping"]) ** (step + self.first_step)
         spread = inner["noise"] / math.sqrt(0.5 * inner["inner_lr"])
         parameters = [parameter for parameter, _ in members]
-        mean = list(torch._foreach_clone(start))
+        mean = clones(start)
         buffers = [torch.zeros_like(parameter) for parameter in parameters]
         for inner_step in range(inner["inner_steps"]):
             with torch.enable_grad():
@@ -173,7 +174,7 @@ class EntropySGD(torch.optim.Optimizer):
         torch._foreach_add_(buffers, gradients)
         if nesterov:
             return list(torch._foreach_add(gradients, buffers, alpha=momentum))
-        return list(torch._foreach_clone(buffers))
+        return clones(buffers)
 
     def _move_along(self, members: Members, directions: list[Tensor]) -> None:
         """Take the outer step along x − μ."""

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from baselines.perturbed_descent import PerturbedDescent, normal_draws, times
+from baselines.perturbed_descent import PerturbedDescent, normal_draws
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.base_optimizer import BaseOptimizer, gradient_base
+from rbobench.optim.observed import observed
 from rbobench.optim.perturbation import perturbed
 from rbobench.optim.tensors import Closure, evaluate, require_closure
 from rbobench.registry import Reduction
@@ -23,6 +23,9 @@ _LAST = "last_gradient"
 
 _MOMENTA = ("momentum_buffer", "exp_avg")
 """Where bases keep their momentum: SGD and its kin, Adam and its."""
+
+
+Offsets = tuple[list[Tensor], list[Tensor], Tensor | float]
 
 
 class OneGradientSAM(PerturbedDescent, ABC):
@@ -53,7 +56,7 @@ class OneGradientSAM(PerturbedDescent, ABC):
     ) -> None:
         super().__init__(params, base_optimizer, {"rho": rho, **settings}, batch_dims)
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None) -> Any:
         """Take one step, of one evaluation.
 
@@ -68,9 +71,9 @@ class OneGradientSAM(PerturbedDescent, ABC):
             ValueError: If ρ is out of range, or groups disagree on it.
         """
         closure = require_closure(self, closure)
-        moved, offsets = self._offsets(self._agreed())
-        around = perturbed(moved, offsets) if moved else nullcontext()
-        del offsets  # their memory is free while the closure evaluates
+        moved, directions, factor = self._offsets(self._agreed())
+        around = perturbed(moved, directions, factor, self._batch_dims) if moved else nullcontext()
+        del directions  # their memory is free while the closure evaluates
         with around:
             loss = evaluate(closure)
         self._base_step(loss)
@@ -78,14 +81,11 @@ class OneGradientSAM(PerturbedDescent, ABC):
         return loss
 
     @abstractmethod
-    def _offsets(self, settings: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-        """The parameters that move, and e."""
+    def _offsets(self, settings: Mapping[str, Any]) -> Offsets:
+        """The parameters that move, and e as directions and what they are multiplied by."""
 
     def _remember(self) -> None:
         """Keep what the next step needs, after the base's step: it may take an empty state for its first."""
-
-    def _parameters(self) -> list[Tensor]:
-        return [each for group in self.param_groups for each in group["params"]]
 
 
 class S2SAM(OneGradientSAM):
@@ -94,11 +94,12 @@ class S2SAM(OneGradientSAM):
     g_t is the gradient at w_t + e_t, by which the base descends; e is 0 until there is one.
     """
 
-    def _offsets(self, settings: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    def _offsets(self, settings: Mapping[str, Any]) -> Offsets:
         moved = [each for each in self._parameters() if _LAST in self.state.get(each, {})]
         if not moved:
-            return [], []
-        return moved, self._of_length([self.state[each][_LAST] for each in moved], settings["rho"])
+            return [], [], 0.0
+        directions = [self.state[each][_LAST] for each in moved]
+        return moved, directions, self._factor(directions, settings["rho"])
 
     def _remember(self) -> None:
         for parameter in self._parameters():
@@ -115,12 +116,13 @@ class MomentumSAM(OneGradientSAM):
     authors' code leaves them perturbed.
     """
 
-    def _offsets(self, settings: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    def _offsets(self, settings: Mapping[str, Any]) -> Offsets:
         known = {each: _momentum(self.state.get(each, {}), (*_MOMENTA, _LAST)) for each in self._parameters()}
         momenta = {each: momentum for each, momentum in known.items() if momentum is not None}
         if not momenta:
-            return [], []
-        return list(momenta), self._of_length(list(momenta.values()), -settings["rho"])
+            return [], [], 0.0
+        directions = list(momenta.values())
+        return list(momenta), directions, self._factor(directions, -settings["rho"])
 
     def _remember(self) -> None:
         for parameter in self._parameters():
@@ -158,16 +160,16 @@ class RandomWeightPerturbation(OneGradientSAM):
     ) -> None:
         super().__init__(params, base_optimizer, rho, batch_dims, seed=seed, random_steps=0)
 
-    def _offsets(self, settings: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    def _offsets(self, settings: Mapping[str, Any]) -> Offsets:
         dims = self._batch_dims
         moved = [each for each in self._parameters() if each.requires_grad]
         if not moved:
-            return [], []
+            return [], [], 0.0
         drawn = normal_draws(moved, settings["seed"], settings["random_steps"], batch_dims=dims)
         for group in self.param_groups:
             group["random_steps"] += 1
         deviation = settings["rho"] / math.sqrt(sum(math.prod(each.shape[dims:]) for each in moved))
-        return moved, [times(each, deviation, dims) for each in drawn]
+        return moved, drawn, deviation
 
 
 def _momentum(state: Mapping[str, Any], names: Sequence[str]) -> Tensor | None:

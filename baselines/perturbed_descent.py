@@ -11,7 +11,7 @@ from torch import Tensor
 from rbobench.optim.base_optimizer import BaseOptimizer
 from rbobench.optim.center import TINY
 from rbobench.optim.groups import check_agreement, check_range
-from rbobench.optim.tensors import global_norm, spread
+from rbobench.optim.tensors import at_hand, global_norm, spread
 from rbobench.optim.wrapper import OptimizerWrapper
 from rbobench.randomness import normal_like
 
@@ -67,10 +67,10 @@ class PerturbedDescent(OptimizerWrapper):
                 check_agreement(f"{type(self).__name__} has one {name}", (name,), self.param_groups[0], group)
         return self.param_groups[0]
 
-    def _of_length(self, directions: Sequence[Tensor], length: float | Tensor) -> list[Tensor]:
-        """`directions` as one vector for each problem, scaled to the length."""
-        factor = length / (global_norm(directions, self._batch_dims) + TINY)
-        return [times(each, factor, self._batch_dims) for each in directions]
+    def _factor(self, directions: Sequence[Tensor], length: float | Tensor) -> Tensor | float:
+        """What gives `directions` as one vector for each problem the length, to multiply them by."""
+        factor: Tensor | float = length / (at_hand(global_norm(directions, self._batch_dims)) + TINY)
+        return factor
 
 
 def times(tensor: Tensor, value: float | Tensor, batch_dims: int) -> Tensor:

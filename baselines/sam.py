@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from baselines.perturbed_descent import TINY, PerturbedDescent, times
+from baselines.perturbed_descent import TINY, PerturbedDescent
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.base_optimizer import BaseOptimizer, gradient_base
 from rbobench.optim.groups import check_range
+from rbobench.optim.observed import observed
 from rbobench.optim.perturbation import perturbed
-from rbobench.optim.tensors import Closure, active, evaluate, global_norm, require_closure, taken
+from rbobench.optim.tensors import Closure, active, at_hand, evaluate, global_norm, require_closure, taken
 from rbobench.randomness import normal_like
 from rbobench.registry import Reduction
 
@@ -53,7 +53,7 @@ class SAM(PerturbedDescent):
     ) -> None:
         super().__init__(params, base_optimizer, {"rho": rho, **settings}, batch_dims)
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None, contact_closure: Closure | None = None) -> Any:
         """Take one step, of two evaluations.
 
@@ -81,7 +81,7 @@ class SAM(PerturbedDescent):
         parameters = active(self.param_groups)
         gradients = taken(parameters)
         if parameters:
-            with perturbed(parameters, self._offsets(parameters, gradients, settings)):
+            with perturbed(parameters, *self._ascent(parameters, gradients, settings), self._batch_dims):
                 if not self.keeps_gradients:
                     gradients.clear()  # their memory is free while the closure evaluates
                 there = evaluate(closure)
@@ -90,28 +90,30 @@ class SAM(PerturbedDescent):
         self._descend(parameters, gradients, loss)
         return loss
 
-    def _offsets(
+    def _ascent(
         self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], settings: Mapping[str, Any]
-    ) -> list[Tensor]:
-        """The ascent e = ρT²g / ‖Tg‖, where T is 1 but for the adaptive kin."""
-        scales, dims = self._scales(parameters), self._batch_dims
+    ) -> tuple[list[Tensor], Tensor | float]:
+        """The ascent e = ρT²g / ‖Tg‖, T being 1 but for the adaptive kin: T²g, and the factor of it."""
+        scales = self._scales(parameters)
+        if scales is None:
+            return list(gradients), self._length(at_hand(global_norm(gradients, self._batch_dims)), settings)
         scaled = [
             gradient if scale is None else scale * gradient
             for scale, gradient in zip(scales, gradients, strict=True)
         ]
-        length = self._length(global_norm(scaled, dims), settings)
-        return [
-            times(each if scale is None else scale * each, length, dims)
-            for scale, each in zip(scales, scaled, strict=True)
+        length = self._length(at_hand(global_norm(scaled, self._batch_dims)), settings)
+        directions = [
+            each if scale is None else scale * each for scale, each in zip(scales, scaled, strict=True)
         ]
+        return directions, length
 
-    def _scales(self, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    def _scales(self, parameters: Sequence[Tensor]) -> list[Tensor | None] | None:
         """T for each parameter; `None` for 1."""
-        return [None] * len(parameters)
+        return None
 
-    def _length(self, norm: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    def _length(self, norm: Tensor | float, settings: Mapping[str, Any]) -> Tensor | float:
         """What the gradient is multiplied by, from its norm."""
-        length: Tensor = settings["rho"] / (norm + TINY)
+        length: Tensor | float = settings["rho"] / (norm + TINY)
         return length
 
     def _descend(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], loss: Tensor) -> None:
@@ -180,13 +182,13 @@ class RandomSAM(SAM):
     def __init__(self, params: Any, base_optimizer: BaseOptimizer, rho: float = 0.05, seed: int = 0) -> None:
         super().__init__(params, base_optimizer, rho, seed=seed, random_steps=0)
 
-    def _offsets(
+    def _ascent(
         self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], settings: Mapping[str, Any]
-    ) -> list[Tensor]:
+    ) -> tuple[list[Tensor], Tensor | float]:
         drawn = normal_like(parameters, settings["seed"], settings["random_steps"])
         for group in self.param_groups:
             group["random_steps"] += 1
-        return self._of_length(drawn, settings["rho"])
+        return drawn, self._factor(drawn, settings["rho"])
 
 
 def sam(

@@ -53,7 +53,7 @@ class UnifiedSAM(SAM):
         if not 0.0 <= settings["alpha"] <= 1.0:
             raise ValueError(f"alpha must be from 0 to 1, not {settings['alpha']}")
 
-    def _length(self, norm: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    def _length(self, norm: Tensor | float, settings: Mapping[str, Any]) -> Tensor | float:
         alpha: float = settings["alpha"]
         return settings["rho"] * (1.0 - alpha) + alpha * super()._length(norm, settings)
 
@@ -205,9 +205,9 @@ class FriendlySAM(SAM):
         if not 0.0 <= settings["decay"] < 1.0:
             raise ValueError(f"decay must be at least 0 and below 1, not {settings['decay']}")
 
-    def _offsets(
+    def _ascent(
         self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], settings: Mapping[str, Any]
-    ) -> list[Tensor]:
+    ) -> tuple[list[Tensor], Tensor | float]:
         sigma, decay = settings["sigma"], settings["decay"]
         directions = []
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -216,7 +216,7 @@ class FriendlySAM(SAM):
                 directions.append(gradient)
             else:
                 directions.append(gradient - sigma * torch.lerp(gradient, before, decay))
-        return super()._offsets(parameters, directions, settings)
+        return super()._ascent(parameters, directions, settings)
 
     def _descend(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], loss: Tensor) -> None:
         super()._descend(parameters, gradients, loss)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from baselines.one_gradient_sam import ELSEWHERE
-from baselines.perturbed_descent import PerturbedDescent, normal_draws, times
+from baselines.perturbed_descent import PerturbedDescent, normal_draws
 from rbobench import OptimizerInfo, register_optimizer
 from rbobench.optim.base_optimizer import BaseOptimizer, gradient_base
+from rbobench.optim.observed import observed
 from rbobench.optim.perturbation import perturbed
 from rbobench.optim.tensors import Closure, evaluate, require_closure
 from rbobench.registry import Reduction
@@ -64,7 +65,7 @@ class GaussianSmoothing(PerturbedDescent):
         if samples < 1 or samples != int(samples):
             raise ValueError(f"samples must be a whole number from 1, not {samples}")
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None) -> Any:
         """Take one step, of `samples` evaluations.
 
@@ -90,7 +91,7 @@ class GaussianSmoothing(PerturbedDescent):
                     parameters, settings["seed"], settings["random_steps"], pair, batch_dims=dims
                 )
             width = -settings["sigma"] if mirrored else settings["sigma"]
-            with perturbed(parameters, [times(each, width, dims) for each in drawn]):
+            with perturbed(parameters, drawn, width, dims):
                 there = evaluate(closure)
             # Running means, so that equal gradients have exactly that mean.
             loss = there if sample == 0 else loss + (there - loss) / (sample + 1)

@@ -121,7 +121,7 @@ class LossSurface:
                         sum_.add_(product)
         return total
 
-    def displaced(self, displacement: Sequence[Tensor]) -> AbstractContextManager[None]:
+    def displaced(self, displacement: Sequence[Tensor]) -> AbstractContextManager[object]:
         """Inside the block θ is displaced; it is put back by copy."""
         return perturbed(self.parameters, displacement)
 

@@ -23,17 +23,21 @@ from torch import Tensor
 
 from rbobench.errors import UsageError
 from rbobench.optim.groups import check_agreement, check_range
-from rbobench.optim.perturbation import displaced
+from rbobench.optim.observed import observed
+from rbobench.optim.perturbation import perturbed
+from rbobench.optim.remembered import RememberedGradients
 from rbobench.optim.sgd import SGD
 from rbobench.optim.tensors import (
     Closure,
-    active,
     add_scaled,
+    at_hand,
+    clones,
     evaluate,
     global_norm,
     require_closure,
     spread,
     taken,
+    with_gradients,
 )
 from rbobench.optim.wrapper import OptimizerWrapper
 
@@ -41,7 +45,7 @@ CONTACTS = ("search", "previous", "mirrored", "lagged")
 """Where the contact is taken from."""
 
 _LAST, _OLDER = "contact_gradient", "older_contact_gradient"
-"""Where a parameter's state holds g_{t−1} and g_{t−2}."""
+"""Where g_{t−1} and g_{t−2} are in a parameter's part of `state_dict`."""
 
 _BALL = ("radius", "contact", "contact_steps", "loss_scale", "safeguard")
 _ONE = "CenterRBO rolls one ball over all parameters"
@@ -50,17 +54,19 @@ TINY = 1e-12
 """Keeps a vanishing gradient from being divided by zero, as in the code of SAM's authors."""
 
 
-def contact_length(norm: Tensor, radius: float | Tensor, loss_scale: float) -> Tensor:
+def contact_length(norm: Tensor | float, radius: float | Tensor, loss_scale: float) -> Tensor | float:
     """The factor ρ/√(λ⁻²+‖g‖²) by which φ multiplies g.
 
     Args:
-        norm: ‖g‖, of the batch's shape.
+        norm: ‖g‖, a number or of the batch's shape.
         radius: ρ, a number or one for each problem.
         loss_scale: λ; infinite is SAM's ρ/‖g‖.
     """
     if math.isinf(loss_scale):
         return radius / (norm + TINY)
-    return radius / torch.hypot(norm, torch.full_like(norm, 1.0 / loss_scale))
+    if isinstance(norm, Tensor):
+        return radius / torch.hypot(norm, torch.full_like(norm, 1.0 / loss_scale))
+    return radius / math.hypot(norm, 1.0 / loss_scale)
 
 
 class CenterRBO(OptimizerWrapper):
@@ -99,7 +105,6 @@ class CenterRBO(OptimizerWrapper):
             default.
 
     Attributes:
-        contact_radius: ‖s‖ of the last step, of the batch's shape; `None` before it.
         tracks_residual: Whether steps compute `residual`; on a small network that costs as much as the rest
             of the update. False unless set.
         residual: ‖s − φ(∇f(c+s))‖ of the last step that computed it: 0 where s is a contact of the ball;
@@ -158,11 +163,12 @@ class CenterRBO(OptimizerWrapper):
         for group in self.param_groups:
             _check(group)
             check_agreement(_ONE, _BALL, self.param_groups[0], group)
-        self.contact_radius: Tensor | None = None
+        self._contact_radius: Tensor | float | None = None
+        self._memories: dict[str, RememberedGradients] = {}
         self.tracks_residual = False
         self.residual: Tensor | None = None
 
-    @torch.no_grad()
+    @observed
     def step(  # type: ignore[override]
         self, closure: Closure | None = None, contact_closure: Closure | None = None
     ) -> Tensor:
@@ -190,6 +196,11 @@ class CenterRBO(OptimizerWrapper):
             raise ValueError(f"contact {ball['contact']!r} searches for nothing; it takes no contact_closure")
         return self._remember(ball, closure)
 
+    @property
+    def contact_radius(self) -> Tensor | None:
+        """‖s‖ of the last step, of the batch's shape; `None` before it."""
+        return None if self._contact_radius is None else _as_tensor(self._contact_radius)
+
     def _search(self, ball: dict[str, Any], closure: Closure, contact_closure: Closure | None) -> Tensor:
         """Find the contact by fixed-point steps from s = 0, and descend by the gradient there."""
         if contact_closure is not None and ball["safeguard"]:
@@ -199,80 +210,99 @@ class CenterRBO(OptimizerWrapper):
             raise ValueError("contact_steps = 0 searches for nothing; it takes no contact_closure")
         look = closure if contact_closure is None else contact_closure
         loss = last = evaluate(look)
-        parameters = active(self.param_groups)
+        parameters, gradients = with_gradients(self.param_groups)
         if not parameters:
             return loss
-        norm, length = self._phi(_gradients(parameters))
+        norm, length = self._phi(global_norm(gradients, dims))
+        del gradients  # their memory is free once they are taken
         tracked = self.tracks_residual or ball["safeguard"]  # which looks whether it is finite
-        found: tuple[Tensor, Tensor | None] = torch.zeros_like(norm), length * norm if tracked else None
+        radius, residual = 0.0 * norm, length * norm
         best = _Best(ball, dims) if ball["safeguard"] else None
         for step in range(steps):
             if best is not None:
-                best.offer(found, last, parameters)
-            # Copies, for a closure may write into memory that it has given as gradients.
-            buffers, radius = torch._foreach_clone(taken(parameters)), length * norm
-            with displaced(parameters, buffers, length, dims):
-                is_last = step == steps - 1
+                best.offer(radius, residual, last, parameters)
+            radius, is_last = length * norm, step == steps - 1
+            with perturbed(parameters, taken(parameters), length, dims) as center:
                 last = evaluate(closure if is_last else look)
                 if tracked or not is_last:
-                    norm, length = self._phi(_gradients(parameters))
-                if best is not None or is_last:
-                    found = radius, _residual(parameters, buffers, length, dims) if tracked else None
-            del buffers
+                    norm, length = self._phi(global_norm(_gradients(parameters), dims))
+                if tracked and (is_last or best is not None):
+                    residual = _residual(parameters, center, length, dims)
         if best is not None:
-            best.offer(found, last, parameters)
-            found, last = best.keep(parameters), best.loss
-        self.contact_radius, residual = found
-        if residual is not None:
-            self.residual = residual
+            best.offer(radius, residual, last, parameters)
+            (radius, residual), last = best.keep(parameters), best.loss
+        self._contact_radius = radius
+        if tracked:
+            self.residual = _as_tensor(residual)
         self._base_step(last)
         return loss if look is closure else last
 
     def _remember(self, ball: dict[str, Any], closure: Closure) -> Tensor:
         """Take the contact from an earlier gradient, and descend by the gradient there."""
-        dims, lagged = self._batch_dims, ball["contact"] == "lagged"
-        source = _OLDER if lagged else _LAST
-        moved = [
-            parameter
-            for group in self.param_groups
-            for parameter in group["params"]
-            if source in self.state[parameter]
-        ]
-        buffers = [self.state[parameter].pop(source) for parameter in moved]
-        if buffers:
-            norm, length = self._phi(buffers)
-            self.contact_radius = length * norm
-            with displaced(moved, buffers, -length if ball["contact"] == "mirrored" else length, dims):
-                loss = evaluate(closure)
-                parameters = active(self.param_groups)
-                if parameters and self.tracks_residual:
-                    _, length = self._phi(_gradients(parameters))
-                    self.residual = _residual(moved, buffers, length, dims)
-        else:
+        dims, contact = self._batch_dims, ball["contact"]
+        source = _OLDER if contact == "lagged" else _LAST
+        memory = self._memories.pop(source, None)
+        if memory is None:
             loss = evaluate(closure)
-            parameters = active(self.param_groups)
-            if parameters:
-                self.contact_radius = parameters[0].new_zeros(parameters[0].shape[:dims])
-            if parameters and self.tracks_residual:
-                norm, length = self._phi(_gradients(parameters))
-                self.residual = length * norm
-        free = dict(zip(moved, buffers, strict=True))
-        finite = torch.isfinite(global_norm(_gradients(parameters), dims)) if parameters and dims else None
-        gradients = {each: _kept(each, free.get(each), finite, dims) for each in parameters}
+        else:
+            norm, length = self._phi(memory.norm(dims))
+            self._contact_radius = length * norm
+            memory.displace(-length if contact == "mirrored" else length, dims)
+            try:
+                loss = evaluate(closure)
+            except BaseException:
+                memory.restore()
+                raise
+        parameters, gradients = with_gradients(self.param_groups)
+        if memory is None and parameters:
+            self._contact_radius = parameters[0].new_zeros(parameters[0].shape[:dims])
+        if self.tracks_residual and parameters:
+            norm, length = self._phi(global_norm(gradients, dims))
+            if memory is None:
+                self.residual = _as_tensor(length * norm)
+            else:
+                self.residual = _residual(memory.parameters, memory.gradients, length, dims)
+        if dims > 0 and parameters:
+            # Of a problem whose gradient is not finite, 0: its next contact is the center.
+            finite = torch.isfinite(global_norm(gradients, dims))
+            gradients = [torch.where(spread(finite, each, dims), each, 0.0) for each in gradients]
+        if memory is not None and memory.is_of(parameters):
+            memory.restore_and_keep(gradients)
+        else:
+            if memory is not None:
+                memory.restore()
+            memory = RememberedGradients(parameters)
+            memory.keep(gradients)
+        if contact == "lagged" and _LAST in self._memories:
+            self._memories[_OLDER] = self._memories[_LAST]
+        self._memories[_LAST] = memory
         self._base_step(loss)
-        # After the base's step, which may take an empty state for its first.
-        for parameter, gradient in gradients.items():
-            state = self.state[parameter]
-            if lagged and _LAST in state:
-                state[_OLDER] = state[_LAST]
-            state[_LAST] = gradient
         return loss
 
-    def _phi(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """‖g‖, and the factor by which φ multiplies g."""
-        ball = self.param_groups[0]
-        norm = global_norm(gradients, self._batch_dims)
-        return norm, contact_length(norm, ball["radius"], ball["loss_scale"])
+    def _phi(self, norm: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """‖g‖, and the factor by which φ multiplies g; numbers where the host has them."""
+        ball, at = self.param_groups[0], at_hand(norm)
+        return at, contact_length(at, ball["radius"], ball["loss_scale"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of both: beside what the base keeps, the gradients that contacts will be taken from."""
+        found = super().state_dict()
+        indices = {each: index for index, each in enumerate(self._parameters())}
+        state = {index: dict(own) for index, own in found["state"].items()}
+        for name, memory in self._memories.items():
+            for each, gradient in zip(memory.parameters, memory.gradients, strict=True):
+                state.setdefault(indices[each], {})[name] = gradient
+        return {**found, "state": state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore both."""
+        super().load_state_dict(state_dict)
+        self._memories = {}
+        for name in (_LAST, _OLDER):
+            known = [each for each in self._parameters() if name in self.state.get(each, {})]
+            if known:
+                self._memories[name] = RememberedGradients(known)
+                self._memories[name].keep([self.state[each].pop(name) for each in known])
 
     @contextmanager
     def contact_parameters(self) -> Iterator[None]:
@@ -284,17 +314,17 @@ class CenterRBO(OptimizerWrapper):
         Raises:
             UsageError: If there is no such gradient.
         """
-        ball = self.param_groups[0]
-        parameters = [each for group in self.param_groups for each in group["params"]]
-        name = {"search": None, "lagged": _OLDER}.get(ball["contact"], _LAST)
-        gradients = {each: each.grad if name is None else self.state[each].get(name) for each in parameters}
-        known = {each: gradient.clone() for each, gradient in gradients.items() if gradient is not None}
-        if not known:
+        contact = self.param_groups[0]["contact"]
+        if contact == "search":
+            parameters, gradients = with_gradients(self.param_groups)
+        else:
+            memory = self._memories.get(_OLDER if contact == "lagged" else _LAST)
+            parameters, gradients = ([], []) if memory is None else (memory.parameters, memory.gradients)
+        if not parameters:
             raise UsageError("there is no contact before the gradients of the first steps")
-        buffers = list(known.values())
-        _, length = self._phi(buffers)
-        sign = -1.0 if ball["contact"] == "mirrored" else 1.0
-        with displaced(list(known), buffers, sign * length, self._batch_dims):
+        _, length = self._phi(global_norm(gradients, self._batch_dims))
+        factor = -length if contact == "mirrored" else length
+        with perturbed(parameters, gradients, factor, self._batch_dims):
             yield
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -327,15 +357,20 @@ class _Best:
         self._gradients: list[Tensor] = []
         self._found: tuple[Tensor, Tensor]
 
-    def offer(self, found: tuple[Tensor, Tensor | None], loss: Tensor, parameters: Sequence[Tensor]) -> None:
+    def offer(
+        self,
+        radius: Tensor | float,
+        residual: Tensor | float,
+        loss: Tensor,
+        parameters: Sequence[Tensor],
+    ) -> None:
         """Take the contact (radius, residual) with the gradients that are there, if it is better."""
-        radius, residual = found
-        assert residual is not None
+        radius, residual = _as_tensor(radius), _as_tensor(residual)
         gap = (self._radius**2 - radius.square()).clamp(min=0.0).sqrt()
         value = loss + gap / self._scale
         if self._value is None:
             self._value, self._found, self.loss = value, (radius, residual), loss
-            self._gradients = list(torch._foreach_clone(_gradients(parameters)))
+            self._gradients = list(clones(_gradients(parameters)))
             return
         better = (value > self._value) & torch.isfinite(value) & torch.isfinite(residual)
         self._value = torch.where(better, value, self._value)
@@ -356,27 +391,19 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def _kept(parameter: Tensor, buffer: Tensor | None, finite: Tensor | None, batch_dims: int) -> Tensor:
-    """A copy of the parameter's gradient, in the buffer where there is one.
-
-    Of a problem of a batch whose gradient is not `finite`, 0: its next contact is the center.
-    """
-    gradient = parameter.grad
-    assert gradient is not None
-    if finite is not None:
-        gradient = torch.where(spread(finite, gradient, batch_dims), gradient, 0.0)
-    return gradient.clone() if buffer is None else buffer.copy_(gradient)
+def _as_tensor(value: Tensor | float) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
 def _residual(
-    parameters: Sequence[Tensor], center: Sequence[Tensor], length: Tensor, batch_dims: int
+    parameters: Sequence[Tensor], center: Sequence[Tensor], length: Tensor | float, batch_dims: int
 ) -> Tensor:
     """‖s − φ(∇f(c+s))‖ where the parameters hold c + s; overwrites them."""
     there = [(p, c) for p, c in zip(parameters, center, strict=True) if p.grad is not None]
-    contact, center = [p for p, _ in there], [c for _, c in there]
-    torch._foreach_sub_(contact, center)
-    add_scaled(contact, _gradients(contact), length, batch_dims=batch_dims, scale=-1.0)
-    return global_norm(contact, batch_dims)
+    moved, center = [p for p, _ in there], [c for _, c in there]
+    torch._foreach_sub_(moved, center)
+    add_scaled(moved, _gradients(moved), length, batch_dims=batch_dims, scale=-1.0)
+    return global_norm(moved, batch_dims)
 
 
 def _check(ball: dict[str, Any]) -> None:

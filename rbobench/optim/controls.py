@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from rbobench.optim.observed import observed
 from rbobench.optim.rolling_ball import RBO
 from rbobench.optim.sgd import SGD
 from rbobench.optim.tensors import Closure, require_closure
@@ -75,7 +75,7 @@ class RepeatedSGD(SGD):
         for group in self.param_groups:
             group.setdefault("repeats", repeats)
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None) -> Any:
         """Step `repeats` times on the closure's batch.
 
@@ -83,9 +83,9 @@ class RepeatedSGD(SGD):
             The loss at the start.
         """
         closure = require_closure(self, closure)
-        loss: Tensor = super().step(closure)
+        loss: Tensor = self._step_one(closure)
         for _ in range(self.param_groups[0]["repeats"] - 1):
-            super().step(closure)
+            self._step_one(closure)
         return loss
 
 

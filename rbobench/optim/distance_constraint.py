@@ -15,6 +15,7 @@ from rbobench.optim.rolling_ball import RBO
 from rbobench.optim.tensors import (
     Closure,
     add_scaled,
+    clones,
     evaluate,
     freeze_diverged,
     global_norm,
@@ -107,7 +108,7 @@ class CenterProblem:
         domain: tuple[float, float] | None = None,
     ) -> None:
         self.parameters = parameters
-        self.start = torch._foreach_clone(self.parameters)
+        self.start = clones(self.parameters)
         self.closure = closure
         self.loss_scale = center.loss_scale
         self.domain = domain
@@ -236,7 +237,7 @@ class DistanceConstraintRBO(RBO):
         state.setdefault("height", torch.zeros_like(loss))
         state.setdefault("radius", radius * 0.0)
         offset = [self._offset_of(parameter) for parameter in parameters]
-        before = torch._foreach_clone(offset) if dims > 0 else []
+        before = clones(offset) if dims > 0 else []
 
         height = state["height"] - scale * (loss - state["value"])
         center = Center(offset, height, loss_scale=scale, batch_dims=dims)

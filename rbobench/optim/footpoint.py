@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rbobench.optim.tensors import Closure, add_scaled, evaluate, global_norm, inner_product
+from rbobench.optim.tensors import Closure, add_scaled, clones, evaluate, global_norm, inner_product
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class FootpointProblem:
         self.batch_dims = batch_dims
         self.decays = decays
         # A compiler takes a number for a constant, and compiles anew whenever a schedule changes it.
-        lr = value.new_tensor(lr) if compiled and not isinstance(lr, Tensor) else lr
+        lr = value.new_full((), lr) if compiled and not isinstance(lr, Tensor) else lr
         self._lr = lr
         self._start_value = value
         self.start = [kept.start for kept in memory]
@@ -210,7 +210,7 @@ class FootpointProblem:
 
     def center(self) -> tuple[list[Tensor], Tensor]:
         """The candidate center (a, b) of Eq. 7: one tensor for each parameter, and the batch's shape."""
-        a = list(torch._foreach_clone(self.start))
+        a = clones(self.start)
         away = self.pull + self._lr
         add_scaled(a, self.start_gradient, away, batch_dims=self.batch_dims, scale=-1.0)
         height = self.pull / self.loss_scale - self.loss_scale * self._ascent

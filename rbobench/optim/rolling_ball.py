@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rbobench.optim.footpoint import Decay, FootpointProblem, Memory
 from rbobench.optim.groups import check_agreement, check_range
+from rbobench.optim.observed import observed
 from rbobench.optim.projection import PROJECTIONS, Outcome
 from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure
 
@@ -138,7 +139,7 @@ class RBO(torch.optim.Optimizer):
             check_agreement(_ONE, _BALL, group, settings)
         super().add_param_group(param_group)
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None) -> Tensor:  # type: ignore[override]
         """Roll the ball once.
 

@@ -8,10 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbobench.optim.tensors import Closure, active, evaluate, freeze_diverged, require_closure, spread
-
-_MODES = ("maximize", "differentiable", "fused")
-"""Of torch's SGD, left to torch."""
+from rbobench.optim.blocks import in_blocks
+from rbobench.optim.observed import observed
+from rbobench.optim.tensors import (
+    Closure,
+    active,
+    evaluate,
+    freeze_diverged,
+    require_closure,
+    spread,
+    with_gradients,
+)
 
 
 class SGD(torch.optim.SGD):
@@ -54,7 +61,7 @@ class SGD(torch.optim.SGD):
             if group["lr"] is scalar:
                 group["lr"] = lr
 
-    @torch.no_grad()
+    @observed
     def step(self, closure: Closure | None = None) -> Any:
         """Take one step.
 
@@ -85,24 +92,25 @@ class SGD(torch.optim.SGD):
     @property
     def is_plain(self) -> bool:
         """Whether a step is what `descend` does: of numbers as step sizes, without torch's special modes."""
-        return not any(
-            isinstance(group["lr"], Tensor) or any(group.get(name) for name in _MODES)
-            for group in self.param_groups
-        )
+        for group in self.param_groups:
+            if group["maximize"] or group["differentiable"] or group["fused"]:
+                return False
+            if isinstance(group["lr"], Tensor):
+                return False
+        return True
 
-    @torch.no_grad()
     def descend(self) -> None:
         """Take one step of one problem by the gradients that are there, bit for bit `torch.optim.SGD`'s.
 
-        Without what torch does around a step, its hooks and its profiler's record: on a small network they
-        cost as much as the step. Only where `is_plain`.
+        Without what torch does around a step, its hooks and its profiler's record. Only where `is_plain`, and
+        under `torch.no_grad()`, as within any step.
         """
         for group in self.param_groups:
-            parameters = active([group])
+            parameters, directions = with_gradients((group,))
             if not parameters:
                 continue
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            directions = descent_directions(gradients, parameters, group, self.state)
+            if group["momentum"] != 0.0 or group["weight_decay"] != 0.0:
+                directions = descent_directions(directions, parameters, group, self.state)
             torch._foreach_add_(parameters, directions, alpha=-group["lr"])
 
     @torch.no_grad()
@@ -149,11 +157,10 @@ def descent_directions(
     states = [state[parameter] for parameter in parameters]
     going = [index for index, own in enumerate(states) if own.get("momentum_buffer") is not None]
     if going:
-        kept = [states[index]["momentum_buffer"] for index in going]
-        torch._foreach_mul_(kept, group["momentum"])
-        torch._foreach_add_(
-            kept, [directions[index] for index in going], alpha=1.0 - group.get("dampening", 0.0)
-        )
+        known = [states[index]["momentum_buffer"] for index in going]
+        for kept, new in in_blocks(known, [directions[index] for index in going]):
+            torch._foreach_mul_(kept, group["momentum"])
+            torch._foreach_add_(kept, new, alpha=1.0 - group.get("dampening", 0.0))
     for own, direction in zip(states, directions, strict=True):
         if own.get("momentum_buffer") is None:
             own["momentum_buffer"] = direction.clone()

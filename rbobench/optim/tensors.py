@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _set_grad_enabled
 
 Closure = Callable[[], Any]
 
@@ -27,8 +28,12 @@ def require_closure(optimizer: object, closure: Closure | None) -> Closure:
 
 def evaluate(closure: Closure) -> Tensor:
     """Call a closure with gradients enabled; its loss, detached, as a tensor whatever it returns."""
-    with torch.enable_grad():
+    before = torch.is_grad_enabled()  # and no context manager: see `observed`
+    _set_grad_enabled(True)
+    try:
         loss = closure()
+    finally:
+        _set_grad_enabled(before)
     if not isinstance(loss, Tensor):
         return torch.as_tensor(loss)
     return loss.detach() if loss.requires_grad else loss
@@ -41,6 +46,18 @@ def active(param_groups: Iterable[dict[str, Any]]) -> list[Tensor]:
     ]
 
 
+def with_gradients(param_groups: Iterable[dict[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
+    """The parameters that have a gradient, and their gradients."""
+    parameters, gradients = [], []
+    for group in param_groups:
+        for parameter in group["params"]:
+            gradient = parameter.grad
+            if gradient is not None:
+                parameters.append(parameter)
+                gradients.append(gradient)
+    return parameters, gradients
+
+
 def taken(parameters: Iterable[Tensor]) -> list[Tensor]:
     """The gradients of parameters that have one, theirs no more: a closure may clear gradients in place."""
     gradients = []
@@ -49,6 +66,16 @@ def taken(parameters: Iterable[Tensor]) -> list[Tensor]:
             gradients.append(parameter.grad)
             parameter.grad = None
     return gradients
+
+
+def clones(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """A copy of each tensor, detached."""
+    # Not `torch._foreach_clone`, which torch 2.11 has not: copying is one kernel for all of them.
+    sources = [tensor.detach() for tensor in tensors]
+    copies = [torch.empty_like(source) for source in sources]
+    if copies:
+        torch._foreach_copy_(copies, sources)
+    return copies
 
 
 def inner_product(left: Sequence[Tensor], right: Sequence[Tensor], batch_dims: int = 0) -> Tensor:
@@ -88,20 +115,42 @@ def spread(values: Tensor, tensor: Tensor, batch_dims: int) -> Tensor:
     return values.reshape(values.shape + (1,) * (tensor.ndim - batch_dims))
 
 
+def at_hand(value: Tensor) -> Tensor | float:
+    """A number where the host has it, the tensor itself where the host would wait for the device.
+
+    Arithmetic with it then costs a small network on a CPU nothing, where every operation on a tensor of one
+    number takes as long as a pass over the parameters.
+
+    Args:
+        value: 0-dimensional; others are given back.
+    """
+    return value.item() if value.is_cpu and value.ndim == 0 else value
+
+
 def add_scaled(
     targets: Sequence[Tensor],
     tensors: Sequence[Tensor],
-    coefficient: Tensor,
+    coefficient: Tensor | float,
     *,
     batch_dims: int = 0,
     scale: float = 1.0,
 ) -> None:
-    """`targets += scale · coefficient · tensors` in place, the coefficient staying on the device.
+    """`targets += scale · coefficient · tensors` in place, a tensor's coefficient staying on the device.
 
     `_foreach_add_(alpha=tensor)` would synchronize with the host.
     """
-    coefficients = [spread(coefficient, target, batch_dims) for target in targets]
-    torch._foreach_addcmul_(list(targets), list(tensors), coefficients, value=scale)
+    if isinstance(coefficient, Tensor):
+        coefficients = spread_over(targets, coefficient, batch_dims)
+        torch._foreach_addcmul_(list(targets), list(tensors), coefficients, value=scale)
+    else:
+        torch._foreach_add_(list(targets), list(tensors), alpha=scale * coefficient)
+
+
+def spread_over(tensors: Sequence[Tensor], values: Tensor, batch_dims: int) -> list[Tensor]:
+    """One value for each problem, for every tensor in a shape that broadcasts against it."""
+    if values.ndim == 0:
+        return [values] * len(tensors)
+    return [spread(values, each, batch_dims) for each in tensors]
 
 
 def freeze_diverged(

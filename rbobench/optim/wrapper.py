@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import optimizer
 
+from rbobench.optim.observed import has_hooks
 from rbobench.optim.sgd import SGD
 
 
@@ -74,15 +74,20 @@ class OptimizerWrapper(torch.optim.Optimizer):
         self.base.load_state_dict(state_dict)
         self._link()
 
+    def _parameters(self) -> list[Tensor]:
+        """Of all groups, in order."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
     def _base_step(self, loss: Tensor) -> None:
         """Let the base descend by the gradients that are there; `loss` tells diverged problems of a batch."""
+        base = self.base
         if self._batch_dims > 0:
-            assert isinstance(self.base, SGD)
-            self.base.step_batch(loss)
-        elif _is_plain(self.base):
-            self.base.descend()
+            assert isinstance(base, SGD)
+            base.step_batch(loss)
+        elif type(base) is SGD and "step" not in vars(base) and base.is_plain and not has_hooks(base):
+            base.descend()  # SGD's arithmetic is all of its step: nobody hooks it, no scheduler counts it
         else:
-            self.base.step()
+            base.step()
 
     def _link(self) -> None:
         """Take the base's groups and state, which loading has replaced, for one's own."""
@@ -91,16 +96,3 @@ class OptimizerWrapper(torch.optim.Optimizer):
                 group.setdefault(name, value)
         self.param_groups = self.base.param_groups
         self.state = self.base.state
-
-
-def _is_plain(base: torch.optim.Optimizer) -> TypeGuard[SGD]:
-    """Whether a step of the base is SGD's arithmetic and no more: nobody hooks it, no scheduler counts it."""
-    return (
-        type(base) is SGD
-        and base.is_plain
-        and "step" not in vars(base)
-        and not base._optimizer_step_pre_hooks
-        and not base._optimizer_step_post_hooks
-        and not optimizer._global_optimizer_pre_hooks
-        and not optimizer._global_optimizer_post_hooks
-    )

@@ -339,7 +339,7 @@ def _measure(
     ]
     found = curvature(problems.losses, middle, gradients[-1] - gradients[-2])
     deviation = (gradients - gradients.mean(dim=0)).square().sum(dim=-1).mean(dim=0)
-    lengths = torch.stack([contact_length(each, radii, loss_scale) for each in norms])
+    lengths = torch.stack([torch.as_tensor(contact_length(each, radii, loss_scale)) for each in norms])
     return {
         "largest": found.largest,
         "crowd": found.crowd,

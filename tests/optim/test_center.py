@@ -431,6 +431,85 @@ def test_holds_at_most_what_is_promised_above_sgd_with_momentum(contact: str, ab
     assert max(held) == expected
 
 
+@pytest.mark.parametrize("contact", ["search", "previous", "mirrored", "lagged"])
+def test_an_error_in_the_closure_leaves_the_parameters_at_the_center(contact: str) -> None:
+    point, calls = nn.Parameter(torch.tensor((1.0, -2.0), dtype=torch.float64)), []
+    optimizer = CenterRBO([point], 0.05, 0.3, contact=contact)
+    for _ in range(3):
+        optimizer.step(closure_on(point, wavy))
+    center = point.detach().clone()
+
+    def closure() -> Tensor:
+        calls.append(torch.equal(point, center))
+        if not calls[-1]:
+            raise RuntimeError("no data")
+        return closure_on(point, wavy)()
+
+    with pytest.raises(RuntimeError, match="no data"):
+        optimizer.step(closure)
+    assert calls[-1] is False  # it was away from the center
+    assert torch.equal(point, center)
+    for _ in range(3):
+        optimizer.step(closure_on(point, wavy))
+    assert not torch.equal(point, center)
+    assert optimizer.contact_radius.item() > 0
+
+
+@pytest.mark.parametrize("contact", ["previous", "mirrored", "lagged"])
+@pytest.mark.parametrize("base", [partial(SGD, lr=0.1, momentum=0.9), torch.optim.AdamW])
+def test_the_state_holds_the_gradients_beside_the_base_s_own(contact: str, base: Any) -> None:
+    problem = Regression()
+    optimizer = CenterRBO(problem.parameters, 0.1, 1.0, contact=contact, base_optimizer=base)
+    for _ in range(3):
+        problem.next_step()
+        optimizer.step(problem)
+    state = optimizer.state_dict()["state"]
+    for index, parameter in enumerate(problem.parameters[:3]):
+        assert torch.equal(state[index]["contact_gradient"], parameter.grad)
+        assert ("older_contact_gradient" in state[index]) is (contact == "lagged")
+        assert len(state[index]) > 1 + (contact == "lagged")
+    assert 3 not in state  # it has no gradient
+    fresh = CenterRBO(problem.parameters, 0.1, 1.0, contact=contact, base_optimizer=base)
+    fresh.load_state_dict(optimizer.state_dict())
+    fresh.step(problem)  # writes into memory of its own
+    assert torch.equal(state[0]["contact_gradient"], optimizer.state_dict()["state"][0]["contact_gradient"])
+    empty = CenterRBO(problem.parameters, 0.1, 1.0, contact=contact, base_optimizer=base)
+    fresh.load_state_dict(empty.state_dict())
+    fresh.step(problem)
+    assert fresh.contact_radius.item() == 0.0  # nothing is remembered
+
+
+@pytest.mark.parametrize("contact", ["previous", "mirrored", "lagged"])
+def test_a_gradient_that_comes_and_goes_takes_its_contact_along(contact: str) -> None:
+    one, two = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    optimizer = CenterRBO([one, two], 0.1, 0.5, contact=contact)
+    for step in range(8):
+        both, before = step % 4 < 2, two.detach().clone()
+
+        def closure(both: bool = both) -> Tensor:
+            one.grad = two.grad = None
+            loss = one.square().sum() + (two.square().sum() if both else 0.0)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        assert torch.equal(two, before) is not both
+    assert set(optimizer.state_dict()["state"]) == {0}
+    assert all(each.abs().max() < 1 for each in (one, two))
+
+
+@pytest.mark.parametrize("contact", CONTACTS)
+def test_numbers_of_the_host_go_as_tensors_of_the_device_would(
+    contact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU the length of the contact is a number; elsewhere it stays a tensor."""
+    settings: dict[str, Any] = {"contact": contact, "lr": 0.05, "radius": 0.3, "contact_steps": 2}
+    numbers = rolled((1.0, -2.0), 15, **settings)
+    monkeypatch.setattr("rbobench.optim.center.at_hand", lambda value: value)
+    tensors = rolled((1.0, -2.0), 15, **settings)
+    torch.testing.assert_close(numbers, tensors, rtol=0, atol=1e-13)
+
+
 BAD = {
     "contact": ({"contact": "sideways"}, "contact must be one of search, previous, mirrored, lagged, not"),
     "negative steps": ({"contact_steps": -1}, "contact_steps must be a whole number from 0, not -1"),

@@ -8,7 +8,7 @@ from torch import Tensor
 from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.gauss_newton import first_direction
 from rbobench.optim.projection.safeguarded import Shortened, keep, only, preconditioned
-from rbobench.optim.tensors import add_scaled, inner_product
+from rbobench.optim.tensors import add_scaled, clones, inner_product
 
 DEPTH = 3
 """Differences that are kept."""
@@ -24,7 +24,7 @@ class Anderson(Shortened):
     def __init__(self, problem: FootpointProblem) -> None:
         self._problem = problem
         self._plain = first_direction(problem)
-        self._point = list(torch._foreach_clone(problem.start))
+        self._point = clones(problem.start)
         self._moves: list[list[Tensor]] = []
         self._changes: list[list[Tensor]] = []
         # Whether the next trial is an accelerated one, and whether the last was one and came no nearer.
@@ -33,7 +33,7 @@ class Anderson(Shortened):
 
     def first(self) -> list[Tensor]:
         """At θ_t, −ηg_t."""
-        return list(torch._foreach_clone(self._plain))
+        return clones(self._plain)
 
     def at(self, gradient: list[Tensor], residual: list[Tensor], nearer: Tensor) -> list[Tensor]:
         """As `Directions.at`."""
@@ -56,7 +56,7 @@ class Anderson(Shortened):
 
     def after_rejection(self, direction: list[Tensor], length: Tensor) -> tuple[list[Tensor], Tensor]:
         """The plain step after an accelerated one, then ever shorter."""
-        plain = list(torch._foreach_clone(self._plain))
+        plain = clones(self._plain)
         _, shorter = super().after_rejection(direction, length)
         return plain, torch.where(self._rejected_fast, 1.0, shorter)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.gauss_newton import first_direction
 from rbobench.optim.projection.safeguarded import Shortened, keep, only, preconditioned, scaled
-from rbobench.optim.tensors import add_scaled, inner_product
+from rbobench.optim.tensors import add_scaled, clones, inner_product
 
 DEPTH = 3
 """Pairs that are kept."""
@@ -32,7 +32,7 @@ class LBFGS(Shortened):
         residual: list[Tensor] | None = None,
     ) -> None:
         self._problem = problem
-        self._point = list(torch._foreach_clone(problem.start if point is None else point))
+        self._point = list(clones(problem.start if point is None else point))
         self._gradient = gradient
         if residual is None:
             residual = scaled(problem.start_gradient, problem.start_slope, problem.batch_dims)
@@ -44,7 +44,7 @@ class LBFGS(Shortened):
         if self._gradient is None:
             return first_direction(self._problem)
         gradient, self._gradient = self._gradient, None
-        return self._direction(gradient, list(torch._foreach_clone(self._residual)))
+        return self._direction(gradient, clones(self._residual))
 
     def at(self, gradient: list[Tensor], residual: list[Tensor], nearer: Tensor) -> list[Tensor]:
         """As `Directions.at`."""

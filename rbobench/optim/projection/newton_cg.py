@@ -14,7 +14,7 @@ from rbobench.optim.projection.safeguarded import (
     preconditioned,
     scaled,
 )
-from rbobench.optim.tensors import add_scaled, evaluate, global_norm, inner_product, spread
+from rbobench.optim.tensors import add_scaled, clones, evaluate, global_norm, inner_product, spread
 
 _TRIALS = 2
 """Of each Newton step: the whole, and a fifth of it where that was rejected."""
@@ -38,7 +38,7 @@ def project_by_newton_cg(
         tolerance: Stop where ‖r‖ is at most this share of ‖r‖ at θ_t.
     """
     best, dims = Best(problem, tolerance), problem.batch_dims
-    gradient = list(torch._foreach_clone(problem.start_gradient))
+    gradient = clones(problem.start_gradient)
     residual = scaled(problem.start_gradient, problem.start_slope, dims)
     curving = problem.curving(torch.zeros_like(best.growth))
     left, products = steps - 1, 1
@@ -78,7 +78,7 @@ def _newton_direction(
     """`count` conjugate gradient steps on H p = −r, preconditioned by (I + λ²ggᵀ)⁻¹."""
     dims = problem.batch_dims
     left = list(torch._foreach_neg(residual))
-    search = preconditioned(problem, gradient, list(torch._foreach_clone(left)))
+    search = preconditioned(problem, gradient, clones(left))
     if count == 0:
         return search
     solution = [torch.zeros_like(each) for each in search]
@@ -96,7 +96,7 @@ def _newton_direction(
         add_scaled(left, product, torch.where(going, length, 0.0), batch_dims=dims, scale=-1.0)
         if step == count - 1:
             break
-        better = preconditioned(problem, gradient, list(torch._foreach_clone(left)))
+        better = preconditioned(problem, gradient, clones(left))
         ahead = inner_product(left, better, dims)
         ratio = torch.where(going, ahead / torch.where(going, along, 1.0), 0.0)
         torch._foreach_copy_(search, torch._foreach_add(better, scaled(search, ratio, dims)))
@@ -124,7 +124,7 @@ def _hessian_product(
     evaluate(problem.closure)
     difference = take_gradients(problem.parameters, problem.decays)
     torch._foreach_sub_(difference, gradient)
-    product = list(torch._foreach_clone(vectors))
+    product = clones(vectors)
     share = problem.loss_scale**2 * inner_product(gradient, vectors, dims)
     add_scaled(product, gradient, share, batch_dims=dims)
     add_scaled(product, difference, curving / step, batch_dims=dims)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.outcome import Outcome
-from rbobench.optim.tensors import add_scaled, global_norm, inner_product, spread
+from rbobench.optim.tensors import add_scaled, clones, global_norm, inner_product, spread
 
 _SHORTER = 0.3
 """By which a rejected step is shortened."""
@@ -39,7 +39,7 @@ class Best:
 
     def __init__(self, problem: FootpointProblem, tolerance: float | None) -> None:
         self.problem = problem
-        self.point = list(torch._foreach_clone(problem.start))
+        self.point = clones(problem.start)
         self.growth = torch.zeros_like(problem.start_residual)
         self.residual = problem.start_residual
         self.evaluations = torch.ones_like(self.residual, dtype=torch.int64)

@@ -157,7 +157,8 @@ def footpoint_of_model(
     plain = points.gather(-2, index) - slope + share[..., None] * steep
     here = torch.cat([points, plain], dim=-2)
     identity = torch.eye(points.shape[-1], dtype=points.dtype, device=points.device)
-    damping = torch.tensor(_DAMPINGS, dtype=points.dtype, device=points.device)
+    # Filled on the device: copied there from a list, they would make the host wait.
+    damping = torch.cat([points.new_full((1,), each) for each in _DAMPINGS])
     for _ in range(_ITERATIONS):
         height, steep, bent = model(here)
         now = ground.growth(here, height)
