@@ -464,6 +464,10 @@ def study(
             help="Folder of real images, train|test/<class>/*; for fidelity and ablation.",
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where speed is measured; auto takes CUDA, then MPS, then the CPU. [default: cpu]"),
+    ] = None,
 ) -> None:
     """Run a study of the ball beyond the paper.
 
@@ -475,7 +479,13 @@ def study(
 
     if images is not None and name not in (Study.FIDELITY, Study.ABLATION):
         raise UsageError(f"the {name.value} study takes no images")
-    more = {} if images is None else {"images": images}
+    if device is not None and name is not Study.SPEED:
+        raise UsageError(f"the {name.value} study runs on the CPU alone; it takes no device")
+    more: dict[str, Any] = {} if images is None else {"images": images}
+    if device is not None:
+        from rbobench.runner.environment import choose_device
+
+        more["device"] = str(choose_device(device))
     folder = out or Path("results/runs") / f"study-{name.value}"
     try:
         files = import_module(f"rbobench.studies.{name.value}").run(

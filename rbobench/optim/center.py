@@ -163,7 +163,7 @@ class CenterRBO(OptimizerWrapper):
         for group in self.param_groups:
             _check(group)
             check_agreement(_ONE, _BALL, self.param_groups[0], group)
-        self._contact_radius: Tensor | float | None = None
+        self._contact: tuple[Tensor | float, Tensor | float] | None = None  # ‖g‖ and what it is multiplied by
         self._memories: dict[str, RememberedGradients] = {}
         self.tracks_residual = False
         self.residual: Tensor | None = None
@@ -199,7 +199,10 @@ class CenterRBO(OptimizerWrapper):
     @property
     def contact_radius(self) -> Tensor | None:
         """‖s‖ of the last step, of the batch's shape; `None` before it."""
-        return None if self._contact_radius is None else _as_tensor(self._contact_radius)
+        if self._contact is None:
+            return None
+        norm, length = self._contact
+        return _as_tensor(length * norm)
 
     def _search(self, ball: dict[str, Any], closure: Closure, contact_closure: Closure | None) -> Tensor:
         """Find the contact by fixed-point steps from s = 0, and descend by the gradient there."""
@@ -216,12 +219,12 @@ class CenterRBO(OptimizerWrapper):
         norm, length = self._phi(global_norm(gradients, dims))
         del gradients  # their memory is free once they are taken
         tracked = self.tracks_residual or ball["safeguard"]  # which looks whether it is finite
-        radius, residual = 0.0 * norm, length * norm
+        self._contact, residual = (norm, 0.0), length * norm if tracked else 0.0
         best = _Best(ball, dims) if ball["safeguard"] else None
         for step in range(steps):
             if best is not None:
-                best.offer(radius, residual, last, parameters)
-            radius, is_last = length * norm, step == steps - 1
+                best.offer(self.contact_radius, residual, last, parameters)
+            self._contact, is_last = (norm, length), step == steps - 1
             with perturbed(parameters, taken(parameters), length, dims) as center:
                 last = evaluate(closure if is_last else look)
                 if tracked or not is_last:
@@ -229,9 +232,9 @@ class CenterRBO(OptimizerWrapper):
                 if tracked and (is_last or best is not None):
                     residual = _residual(parameters, center, length, dims)
         if best is not None:
-            best.offer(radius, residual, last, parameters)
+            best.offer(self.contact_radius, residual, last, parameters)
             (radius, residual), last = best.keep(parameters), best.loss
-        self._contact_radius = radius
+            self._contact = radius, 1.0
         if tracked:
             self.residual = _as_tensor(residual)
         self._base_step(last)
@@ -246,7 +249,7 @@ class CenterRBO(OptimizerWrapper):
             loss = evaluate(closure)
         else:
             norm, length = self._phi(memory.norm(dims))
-            self._contact_radius = length * norm
+            self._contact = norm, length
             memory.displace(-length if contact == "mirrored" else length, dims)
             try:
                 loss = evaluate(closure)
@@ -255,7 +258,7 @@ class CenterRBO(OptimizerWrapper):
                 raise
         parameters, gradients = with_gradients(self.param_groups)
         if memory is None and parameters:
-            self._contact_radius = parameters[0].new_zeros(parameters[0].shape[:dims])
+            self._contact = parameters[0].new_zeros(parameters[0].shape[:dims]), 0.0
         if self.tracks_residual and parameters:
             norm, length = self._phi(global_norm(gradients, dims))
             if memory is None:
@@ -359,13 +362,14 @@ class _Best:
 
     def offer(
         self,
-        radius: Tensor | float,
+        radius: Tensor | None,
         residual: Tensor | float,
         loss: Tensor,
         parameters: Sequence[Tensor],
     ) -> None:
         """Take the contact (radius, residual) with the gradients that are there, if it is better."""
-        radius, residual = _as_tensor(radius), _as_tensor(residual)
+        assert radius is not None
+        residual = _as_tensor(residual)
         gap = (self._radius**2 - radius.square()).clamp(min=0.0).sqrt()
         value = loss + gap / self._scale
         if self._value is None:

@@ -5,12 +5,14 @@
 - *Figure 4*: the batch of all trajectories against NumPy, one trajectory after the other.
 - *Trial loop*: `rbobench.runner.training.train` against a training loop written by hand.
 
-Programs are timed in turns in one process on one thread, so only ratios are told.
+Programs are timed in turns in one process on one thread, so only ratios are told. On an accelerator the
+clock waits for it, and Figure 4, whose loops are NumPy's, is left out.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import time
 import warnings
@@ -33,6 +35,7 @@ from rbobench.randomness import Streams
 from rbobench.registry import create_optimizer, get_optimizer
 from rbobench.runner.budget import Budget
 from rbobench.runner.clock import Clock
+from rbobench.runner.environment import device_name
 from rbobench.runner.training import train
 from rbobench.studies.plain_loops import (
     PlainRBO,
@@ -121,8 +124,8 @@ class Network:
     cifar_stem: bool = False
     options: Mapping[str, Any] | None = None
 
-    def build(self) -> tuple[nn.Module, Tensor, Tensor]:
-        """The model in training mode, images and labels, of fixed seeds."""
+    def build(self, device: str = "cpu") -> tuple[nn.Module, Tensor, Tensor]:
+        """The model in training mode, images and labels, of fixed seeds, on a device."""
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the stock stem on small images is meant
             torch.manual_seed(0)
@@ -137,7 +140,7 @@ class Network:
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(self.batch, self.channels, self.side, self.side, generator=generator)
         labels = torch.randint(10, (self.batch,), generator=generator)
-        return model.train(), images, labels
+        return model.train().to(device), images.to(device), labels.to(device)
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class Sizes:
     """How much is timed.
 
     Attributes:
+        device: Where the networks are.
         batch: Of the ResNets.
         model: The ResNet with two stems, by its registered name.
         projection_steps: P of `rbo`.
@@ -162,6 +166,7 @@ class Sizes:
         loop_steps: Of a round on ResNet-8; on the digits MLP ten times as many.
     """
 
+    device: str = "cpu"
     batch: int = 128
     model: str = "resnet18"
     projection_steps: int = PROJECTION_STEPS
@@ -240,6 +245,7 @@ def steps_against_evaluations(
     rounds: Callable[[int], int],
     projection_steps: int = PROJECTION_STEPS,
     evaluations: int = 1,
+    device: str = "cpu",
 ) -> list[Comparison]:
     """Time each optimizer's step against as many bare evaluations as it makes, in turns.
 
@@ -250,8 +256,9 @@ def steps_against_evaluations(
         rounds: From the evaluations of a step to the number of rounds.
         projection_steps: P of `rbo`.
         evaluations: Of one program, at least; of a single step, if that takes more.
+        device: Where the network is.
     """
-    model, images, labels = network.build()
+    model, images, labels = network.build(device)
     by_cost: dict[int, list[str]] = {}
     for name in names:
         cost = gradient_evaluations(name, hyperparameters(name, projection_steps))
@@ -267,7 +274,9 @@ def steps_against_evaluations(
             step = functools.partial(optimizer.step, bare_evaluation(own, images, labels))
             programs[name] = functools.partial(_repeat, step, steps)
         # Buffers are there from the second step on, gradients before the last from the third.
-        seconds = interleaved(programs, rounds=rounds(cost), warm_up=2 if cost < projection_steps else 1)
+        seconds = interleaved(
+            programs, rounds=rounds(cost), warm_up=2 if cost < projection_steps else 1, device=device
+        )
         unit = "1 bare evaluation" if cost == 1 else f"{cost} bare evaluations"
         found += [
             Comparison("step", f"{name}, {network.label}", unit, bars(name), _ratios(seconds, name, "bare"))
@@ -328,7 +337,7 @@ def steps_against_own_calls(
 def against_plain_loops(sizes: Sizes) -> list[Comparison]:
     """Time the optimizers on ResNet-8 against the same algorithms in plain loops, pair by pair."""
     network = Network(f"ResNet-8, batch {sizes.batch}", "resnet8", sizes.batch)
-    model, images, labels = network.build()
+    model, images, labels = network.build(sizes.device)
     plain: dict[str, Callable[[list[Tensor]], Any]] = {
         "rbo": lambda ps: PlainRBO(ps, LR, RADIUS, sizes.projection_steps, PROJECTION_LR),
         "rbo-center": lambda ps: PlainSearch(ps, LR, RADIUS, momentum=MOMENTUM),
@@ -350,7 +359,7 @@ def against_plain_loops(sizes: Sizes) -> list[Comparison]:
             for which, (optimizer, own) in optimizers.items()
         }
         rounds = {"rbo": sizes.ball_rounds, "sgd": sizes.sgd_rounds}.get(name, 2 * sizes.rounds)
-        seconds = interleaved(programs, rounds=rounds, warm_up=1 if name == "rbo" else 3)
+        seconds = interleaved(programs, rounds=rounds, warm_up=1 if name == "rbo" else 3, device=sizes.device)
         found.append(
             Comparison(
                 "plain loop",
@@ -366,8 +375,11 @@ def against_plain_loops(sizes: Sizes) -> list[Comparison]:
 def figure4_batch(sizes: Sizes) -> list[Comparison]:
     """Time the first steps of Figure 4 against two NumPy loops, one plain and one careful.
 
-    Compilation happens before the first round.
+    Compilation happens before the first round. On an accelerator there is nothing to compare NumPy's loops
+    with.
     """
+    if sizes.device != "cpu":
+        return []
     landscape, steps, projections = Eq14(), sizes.figure_steps, sizes.figure_projection_steps
     roll: Callable[..., Tensor] = figure4.roll
     programs: dict[str, Callable[[], object]] = {
@@ -434,22 +446,25 @@ class LoopPair:
         optimizer: On its parameters.
         by_hand: The other.
         training_seconds: Of each run of the trial loop; warm-up and evaluation are not in it.
+        device: Where both are.
     """
 
     problem: ImageProblem
     optimizer: torch.optim.Optimizer
     by_hand: PlainTraining
     training_seconds: list[float]
+    device: torch.device
 
     @classmethod
-    def build(cls, task: ImageTask, data: ImageData, seed: int = 0) -> LoopPair:
+    def build(cls, task: ImageTask, data: ImageData, seed: int = 0, device: str = "cpu") -> LoopPair:
         """Both with the same weights, and the same batches in the same order."""
-        problem, streams = ImageProblem(task, data, seed, Settings()), Streams(seed)
+        settings = Settings(device=torch.device(device))
+        problem, streams = ImageProblem(task, data, seed, settings), Streams(seed)
         positions = torch.from_numpy(split(data.train_labels.numpy(), task.validation_fraction, streams)[0])
         by_hand = PlainTraining(
             copy.deepcopy(problem.module),
-            problem.prepared(data.train_images[positions]),
-            data.train_labels[positions],
+            problem.prepared(data.train_images[positions].to(device)),
+            data.train_labels[positions].to(device),
             task.batch_size,
             lr=LR,
             momentum=MOMENTUM,
@@ -458,18 +473,25 @@ class LoopPair:
             augment_generator=streams.torch("augment"),
         )
         optimizer = create_optimizer("sgd", problem.parameters(), lr=LR, momentum=MOMENTUM)
-        return cls(problem, optimizer, by_hand, [])
+        return cls(problem, optimizer, by_hand, [], settings.device)
 
     def run_trial(self, steps: int) -> None:
         """Take `steps` steps by the trial loop, and one point of its curves."""
-        clock, before = Clock(torch.device("cpu")), self.problem.objective.gradient_evaluations
+        clock, before = Clock(self.device), self.problem.objective.gradient_evaluations
         budget = Budget("gradient_evaluations", before + steps, spent=before)
         train(self.problem, self.optimizer, budget, clock, step_cost=1.0, evaluations=1)
         self.training_seconds.append(clock.elapsed("training"))
 
 
 def trial_loop(
-    label: str, task: ImageTask, data: ImageData, bar: float, *, rounds: int, steps: int
+    label: str,
+    task: ImageTask,
+    data: ImageData,
+    bar: float,
+    *,
+    rounds: int,
+    steps: int,
+    device: str = "cpu",
 ) -> Comparison:
     """Time the training of a trial against the same training written by hand.
 
@@ -482,13 +504,14 @@ def trial_loop(
         bar: Of the ratio.
         rounds: How often each loop runs.
         steps: Of each run.
+        device: Where it is trained.
     """
-    pair = LoopPair.build(task, data)
+    pair = LoopPair.build(task, data, device=device)
     programs: dict[str, Callable[[], object]] = {
         "trial": functools.partial(pair.run_trial, steps),
         "by hand": functools.partial(pair.by_hand.train, steps),
     }
-    seconds = interleaved(programs, rounds=rounds)
+    seconds = interleaved(programs, rounds=rounds, device=device)
     seconds["trial"] = pair.training_seconds[-rounds:]
     return Comparison(
         "trial loop", f"sgd, {label}", "loop by hand", bar, _ratios(seconds, "trial", "by hand")
@@ -518,11 +541,10 @@ def _ratios(seconds: dict[str, list[float]], numerator: str, denominator: str) -
 
 _NOTE = """# What a step, Figure 4's batch and the trial loop cost
 
-`rbobench study speed` made this, on one thread of the CPU, by torch {version}. A ratio is of times, smaller
-is faster, and it is the median over the rounds, with the quartiles; in a round the programs run one after the
-other. `rbo` has P = {projection_steps}. Steps against evaluations are without momentum, plain loops and trial
-loops with momentum {momentum:g}. Steps on the ResNet with a CIFAR stem, whose evaluations take seconds, are
-compared with the calls of the closure within the same step.
+`rbobench study speed` made this, on {device}, by torch {version}. A ratio is of times, smaller is faster, and
+it is the median over the rounds, with the quartiles; in a round the programs run one after the other. `rbo`
+has P = {projection_steps}. Steps against evaluations are without momentum, plain loops and trial loops with
+momentum {momentum:g}.{stem}
 
 {table}
 
@@ -530,12 +552,17 @@ compared with the calls of the closure within the same step.
 """
 
 
-def report(table: pd.DataFrame, projection_steps: int = PROJECTION_STEPS) -> str:
+_STEM_NOTE = """ Steps on the ResNet with a CIFAR stem, whose evaluations take seconds, are compared with the
+calls of the closure within the same step."""
+
+
+def report(table: pd.DataFrame, projection_steps: int = PROJECTION_STEPS, device: str = "cpu") -> str:
     """The table as Markdown, with a sentence on each bar that is missed.
 
     Args:
         table: By `COLUMNS`.
         projection_steps: P of `rbo`.
+        device: Where the networks were.
     """
     names = ["part", "what", "in units of", "bar", "ratio", "quartiles", "rounds", "met"]
     rows = [names, ["---"] * 3 + ["---:"] * 4 + ["---"]]
@@ -563,6 +590,8 @@ def report(table: pd.DataFrame, projection_steps: int = PROJECTION_STEPS) -> str
         version=torch.__version__.split("+")[0],
         projection_steps=projection_steps,
         momentum=MOMENTUM,
+        device="one thread of the CPU" if device == "cpu" else device_name(torch.device(device)),
+        stem=_STEM_NOTE if device == "cpu" else "",
         table="\n".join(markdown_row(row) for row in rows),
         verdict="\n".join(lines),
     )
@@ -580,6 +609,7 @@ def _steps_on_digits(sizes: Sizes) -> Iterator[Comparison]:
         rounds=lambda cost: sizes.small_rounds,
         projection_steps=sizes.projection_steps,
         evaluations=sizes.small_evaluations,
+        device=sizes.device,
     )
 
 
@@ -591,20 +621,30 @@ def _steps_on_resnets(sizes: Sizes) -> Iterator[Comparison]:
     def bars(name: str) -> float | None:
         return {"rbo": BALL_BAR, "sgd": None}.get(name, CENTER_BAR)
 
-    yield from steps_against_evaluations(
-        Network(f"{label}, batch {sizes.batch}", sizes.model, sizes.batch),
-        STEPPING,
-        bars,
-        rounds=lambda cost: sizes.ball_rounds if cost == projections else sizes.rounds,
-        projection_steps=projections,
-    )
-    yield from steps_against_own_calls(
-        Network(f"{label} with CIFAR stem, batch {sizes.batch}", sizes.model, sizes.batch, cifar_stem=True),
-        STEPPING,
-        bars,
-        rounds=lambda cost: 1 if cost == projections else sizes.cifar_rounds,
-        projection_steps=projections,
-    )
+    def rounds(cost: int) -> int:
+        return sizes.ball_rounds if cost == projections else sizes.rounds
+
+    batch = f"batch {sizes.batch}"
+    stock = Network(f"{label}, {batch}", sizes.model, sizes.batch)
+    cifar = Network(f"{label} with CIFAR stem, {batch}", sizes.model, sizes.batch, cifar_stem=True)
+    for network in (stock, cifar):
+        if network is stock or sizes.device != "cpu":
+            yield from steps_against_evaluations(
+                network,
+                STEPPING,
+                bars,
+                rounds=rounds,
+                projection_steps=projections,
+                device=sizes.device,
+            )
+        else:
+            yield from steps_against_own_calls(
+                network,
+                STEPPING,
+                bars,
+                rounds=lambda cost: 1 if cost == projections else sizes.cifar_rounds,
+                projection_steps=projections,
+            )
 
 
 def _trial_loops(sizes: Sizes) -> Iterator[Comparison]:
@@ -616,6 +656,7 @@ def _trial_loops(sizes: Sizes) -> Iterator[Comparison]:
         LOOP_BAR,
         rounds=sizes.loop_rounds,
         steps=sizes.loop_steps,
+        device=sizes.device,
     )
     task = ImageTask("digits", "mlp", 64)
     yield trial_loop(
@@ -625,6 +666,7 @@ def _trial_loops(sizes: Sizes) -> Iterator[Comparison]:
         SMALL_LOOP_BAR,
         rounds=2 * sizes.loop_rounds,
         steps=10 * sizes.loop_steps,
+        device=sizes.device,
     )
 
 
@@ -639,7 +681,12 @@ PARTS: dict[str, Callable[[Sizes], Iterable[Comparison]]] = {
 
 
 def run(
-    out: Path, *, small: bool = False, jobs: int | None = None, say: Callable[[str], None] = print
+    out: Path,
+    *,
+    small: bool = False,
+    jobs: int | None = None,
+    say: Callable[[str], None] = print,
+    device: str = "cpu",
 ) -> list[Path]:
     """Time everything, and write one table.
 
@@ -648,6 +695,7 @@ def run(
         small: One or two rounds of tiny batches; nothing is compiled. To see that it works.
         jobs: Taken for the other studies' sake and not used: times are taken in one process, on one thread.
         say: Is told of each ratio when it is there.
+        device: Where the networks are.
 
     Returns:
         The files.
@@ -657,7 +705,8 @@ def run(
     """
     del jobs
     out.mkdir(parents=True, exist_ok=True)
-    sizes, began, rows = SMALL if small else FULL, time.perf_counter(), []
+    sizes = dataclasses.replace(SMALL if small else FULL, device=device)
+    began, rows = time.perf_counter(), []
     with threads(1):
         for part in PARTS.values():
             for comparison in part(sizes):
@@ -669,5 +718,5 @@ def run(
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     files = [out / "speed.csv", out / "speed.md"]
     table.to_csv(files[0], index=False)
-    files[1].write_text(report(table, sizes.projection_steps), encoding="utf-8")
+    files[1].write_text(report(table, sizes.projection_steps, device), encoding="utf-8")
     return files
