@@ -26,7 +26,7 @@ from rbobench.optim.groups import check_agreement, check_range
 from rbobench.optim.observed import observed
 from rbobench.optim.perturbation import perturbed
 from rbobench.optim.remembered import RememberedGradients
-from rbobench.optim.sgd import SGD
+from rbobench.optim.sgd import SGD, descent_directions
 from rbobench.optim.tensors import (
     Closure,
     add_scaled,
@@ -39,7 +39,7 @@ from rbobench.optim.tensors import (
     taken,
     with_gradients,
 )
-from rbobench.optim.wrapper import OptimizerWrapper
+from rbobench.optim.wrapper import OptimizerWrapper, descends_alone
 
 CONTACTS = ("search", "previous", "mirrored", "lagged")
 """Where the contact is taken from."""
@@ -269,16 +269,21 @@ class CenterRBO(OptimizerWrapper):
             # Of a problem whose gradient is not finite, 0: its next contact is the center.
             finite = torch.isfinite(global_norm(gradients, dims))
             gradients = [torch.where(spread(finite, each, dims), each, 0.0) for each in gradients]
+        if contact == "lagged" and _LAST in self._memories:
+            self._memories[_OLDER] = self._memories[_LAST]
         if memory is not None and memory.is_of(parameters):
+            self._memories[_LAST] = memory
+            if dims == 0 and len(self.param_groups) == 1 and descends_alone(self.base):
+                # In one pass, which on a large network spares a third of the update's time.
+                directions = descent_directions(gradients, parameters, ball, self.state, memory.gradients)
+                memory.restore_and_keep(gradients, directions, -ball["lr"])
+                return loss
             memory.restore_and_keep(gradients)
         else:
             if memory is not None:
                 memory.restore()
-            memory = RememberedGradients(parameters)
-            memory.keep(gradients)
-        if contact == "lagged" and _LAST in self._memories:
-            self._memories[_OLDER] = self._memories[_LAST]
-        self._memories[_LAST] = memory
+            self._memories[_LAST] = RememberedGradients(parameters)
+            self._memories[_LAST].keep(gradients)
         self._base_step(loss)
         return loss
 

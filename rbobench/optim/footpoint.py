@@ -157,6 +157,15 @@ class FootpointProblem:
             gradients: g, one tensor for each parameter; overwritten.
         """
         torch._foreach_sub_(gradients, self.start_gradient)
+        rise, start_coefficient, difference_coefficient = self.coefficients(value)
+        return DistanceGradient(rise, gradients, start_coefficient, difference_coefficient)
+
+    def coefficients(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`rise`, `start_coefficient` and `difference_coefficient` of a `DistanceGradient` at the present θ.
+
+        Args:
+            value: f without weight decay's share, of the batch's shape.
+        """
         rise = value - self._start_value
         # In this order: the paper's projection keeps its trajectories bit for bit.
         coefficient = rise + self._ascent
@@ -165,7 +174,7 @@ class FootpointProblem:
             rise, coefficient = rise + decay, coefficient + decay
         if self.loss_scale != 1.0:
             coefficient = self.loss_scale**2 * coefficient
-        return DistanceGradient(rise, gradients, coefficient + self._lr, coefficient - self.pull)
+        return rise, coefficient + self._lr, coefficient - self.pull
 
     def growth(self, rise: Tensor) -> Tensor:
         """½ distance² at the present θ less its value at θ_t, without cancellation; of the batch's shape.

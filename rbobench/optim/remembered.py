@@ -75,15 +75,24 @@ class RememberedGradients:
         """Put the parameters back by copy; the gradients are lost."""
         torch._foreach_copy_(self.parameters, self.gradients)
 
-    def restore_and_keep(self, gradients: list[Tensor]) -> None:
-        """Put the parameters back by copy, and keep new gradients."""
+    def restore_and_keep(
+        self, gradients: list[Tensor], directions: list[Tensor] | None = None, step: float = 0.0
+    ) -> None:
+        """Put the parameters back by copy, and keep new gradients.
+
+        Args:
+            gradients: The new ones.
+            directions: Take the parameters a step along these, too, from where they were.
+            step: What the directions are multiplied by.
+        """
+        lists = [self.parameters, self.gradients, gradients]
+        if directions is not None:
+            lists.append(directions)
         if self._is_one_piece:
-            self.restore()
-            self.keep(gradients)
+            _replace(*lists, step=step)
             return
-        for here, away, new in in_blocks(self.parameters, self.gradients, gradients):
-            torch._foreach_copy_(here, away)
-            torch._foreach_copy_(away, new)
+        for piece in in_blocks(*lists):
+            _replace(*piece, step=step)
 
 
 def _exchange(here: list[Tensor], away: list[Tensor], factor: Tensor | float, batch_dims: int) -> None:
@@ -94,6 +103,21 @@ def _exchange(here: list[Tensor], away: list[Tensor], factor: Tensor | float, ba
         moved = torch._foreach_add(here, away, alpha=factor)
     torch._foreach_copy_(away, here)
     torch._foreach_copy_(here, moved)
+
+
+def _replace(
+    here: list[Tensor],
+    away: list[Tensor],
+    new: list[Tensor],
+    directions: list[Tensor] | None = None,
+    *,
+    step: float,
+) -> None:
+    """Put tensors where others are, a step along directions, and the new ones in these others' place."""
+    if directions is not None:
+        torch._foreach_add_(away, directions, alpha=step)
+    torch._foreach_copy_(here, away)
+    torch._foreach_copy_(away, new)
 
 
 def _laid_out(memory: Tensor, begin: int, like: Tensor) -> Tensor:

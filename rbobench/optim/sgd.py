@@ -140,6 +140,7 @@ def descent_directions(
     parameters: Sequence[Tensor],
     group: dict[str, Any],
     state: MutableMapping[Tensor, dict[str, Any]],
+    at: list[Tensor] | None = None,
 ) -> list[Tensor]:
     """Where SGD goes from parameters, as torch has it: weight decay, then momentum, plain or Nesterov's.
 
@@ -148,10 +149,12 @@ def descent_directions(
         parameters: Of the same shapes.
         group: Has `weight_decay`, `momentum`, `nesterov` and, perhaps, `dampening`.
         state: The optimizer's; each parameter's momentum is kept in it.
+        at: Where the parameters are, if not where they stand.
     """
     directions = list(gradients)
     if group["weight_decay"] != 0.0:
-        directions = list(torch._foreach_add(directions, list(parameters), alpha=group["weight_decay"]))
+        decayed = list(parameters) if at is None else at
+        directions = list(torch._foreach_add(directions, decayed, alpha=group["weight_decay"]))
     if group["momentum"] == 0.0:
         return directions
     states = [state[parameter] for parameter in parameters]

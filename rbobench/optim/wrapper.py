@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -84,8 +84,8 @@ class OptimizerWrapper(torch.optim.Optimizer):
         if self._batch_dims > 0:
             assert isinstance(base, SGD)
             base.step_batch(loss)
-        elif type(base) is SGD and "step" not in vars(base) and base.is_plain and not has_hooks(base):
-            base.descend()  # SGD's arithmetic is all of its step: nobody hooks it, no scheduler counts it
+        elif descends_alone(base):
+            base.descend()
         else:
             base.step()
 
@@ -96,3 +96,8 @@ class OptimizerWrapper(torch.optim.Optimizer):
                 group.setdefault(name, value)
         self.param_groups = self.base.param_groups
         self.state = self.base.state
+
+
+def descends_alone(base: torch.optim.Optimizer) -> TypeGuard[SGD]:
+    """Whether a step of the base is `SGD.descend` and no more: nobody hooks it, no scheduler counts it."""
+    return type(base) is SGD and "step" not in vars(base) and base.is_plain and not has_hooks(base)

@@ -170,8 +170,8 @@ class Sizes:
     batch: int = 128
     model: str = "resnet18"
     projection_steps: int = PROJECTION_STEPS
-    ball_rounds: int = 5
-    rounds: int = 15
+    ball_rounds: int = 7
+    rounds: int = 21
     cifar_rounds: int = 1
     small_rounds: int = 25
     small_evaluations: int = 60

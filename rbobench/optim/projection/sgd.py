@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from rbobench.geometry.landscape import LandscapeClosure
-from rbobench.optim.footpoint import DistanceGradient, FootpointProblem
+from rbobench.optim.blocks import in_blocks
+from rbobench.optim.footpoint import FootpointProblem
 from rbobench.optim.projection.outcome import Outcome
 from rbobench.optim.tensors import add_scaled, spread
 
@@ -42,7 +43,8 @@ def project_by_sgd(
     if steps > 1:
         r = problem.gradient()
         growth, residual = problem.growth(r.rise), problem.residual_norm(r)
-        _descend(problem, r, lr)
+        coefficients = r.start_coefficient, r.difference_coefficient
+        _descend(parameters, problem.start, problem.start_gradient, r.difference, coefficients, dims, lr)
     return Outcome(steps, problem.distance(growth), residual, residual == 0.0)
 
 
@@ -52,16 +54,29 @@ def _advance(problem: FootpointProblem, lr: float) -> None:
 
 
 def _update(problem: FootpointProblem, value: Tensor, gradients: list[Tensor], lr: float) -> None:
-    """Take one step θ ← θ − γr from f and g at θ."""
-    _descend(problem, problem.gradient_from(value, gradients), lr)
+    """Take one step θ ← θ − γr from f and g at θ; overwrites g."""
+    _, *coefficients = problem.coefficients(value)
+    parts = problem.parameters, problem.start, problem.start_gradient, gradients
+    # A compiler makes one pass of it anyhow.
+    pieces = (parts,) if problem.compiled else in_blocks(*parts, cut=value.ndim == 0)
+    for here, start, slope, gradient in pieces:
+        torch._foreach_sub_(gradient, slope)
+        _descend(here, start, slope, gradient, coefficients, problem.batch_dims, lr)
 
 
-def _descend(problem: FootpointProblem, r: DistanceGradient, lr: float) -> None:
-    """θ ← θ − γr, in four passes over the parameters; adding θ_t−θ first keeps lr = 0 exact, bit for bit."""
-    parameters, dims = problem.parameters, problem.batch_dims
-    torch._foreach_lerp_(parameters, problem.start, lr)
-    add_scaled(parameters, problem.start_gradient, r.start_coefficient, batch_dims=dims, scale=-lr)
-    add_scaled(parameters, r.difference, r.difference_coefficient, batch_dims=dims, scale=-lr)
+def _descend(
+    parameters: list[Tensor],
+    start: list[Tensor],
+    slope: list[Tensor],
+    difference: list[Tensor],
+    coefficients: Sequence[Tensor],
+    batch_dims: int,
+    lr: float,
+) -> None:
+    """θ ← θ − γr; adding θ_t−θ first keeps lr = 0 exact, bit for bit."""
+    torch._foreach_lerp_(parameters, start, lr)
+    for tensors, coefficient in zip((slope, difference), coefficients, strict=True):
+        add_scaled(parameters, tensors, coefficient, batch_dims=batch_dims, scale=-lr)
 
 
 def _compiled(closure: object) -> Callable[[FootpointProblem, float], None]:
