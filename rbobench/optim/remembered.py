@@ -37,11 +37,13 @@ class RememberedGradients:
             begins.append(places.get(kind, 0))
             places[kind] = begins[-1] + each.numel()
         memory = {kind: torch.empty(size, dtype=kind[0], device=kind[1]) for kind, size in places.items()}
-        self._whole = list(memory.values())
+        self._begins, self._whole = begins, list(memory.values())
         self.gradients = [
             _laid_out(memory[each.dtype, each.device], begin, each)
             for each, begin in zip(self.parameters, begins, strict=True)
         ]
+        # Where each tensor that is made takes as long as a pass over the parameters.
+        self._moves_as_one = len(self._whole) == 1 and not self._whole[0].is_cpu
 
     def norm(self, batch_dims: int = 0) -> Tensor:
         """Of all gradients as one vector, of the batch's shape."""
@@ -64,12 +66,24 @@ class RememberedGradients:
             factor: A number, or a tensor of the batch's shape.
             batch_dims: How many leading dimensions number the problems.
         """
+        if self._moves_as_one and batch_dims == 0:
+            self._displace_as_one(factor)
+            return
         if self._is_one_piece:
             _exchange(self.parameters, self.gradients, factor, batch_dims)
             return
         cut = not isinstance(factor, Tensor) or factor.ndim == 0
         for here, away in in_blocks(self.parameters, self.gradients, cut=cut):
             _exchange(here, away, factor, batch_dims)
+
+    def _displace_as_one(self, factor: Tensor | float) -> None:
+        """`displace` by operations on the one piece of memory, with one other for a while."""
+        (whole,) = self._whole
+        moved = whole * factor
+        self.keep(self.parameters)
+        moved += whole
+        parts = [_laid_out(moved, *each) for each in zip(self._begins, self.parameters, strict=True)]
+        torch._foreach_copy_(self.parameters, parts)
 
     def restore(self) -> None:
         """Put the parameters back by copy; the gradients are lost."""

@@ -90,6 +90,23 @@ def test_agrees_with_a_transcription(contact: str) -> None:
     np.testing.assert_allclose(actual.numpy(), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("contact", ["previous", "mirrored", "lagged"])
+@pytest.mark.parametrize("descent", [{}, {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}])
+def test_the_step_in_one_pass_is_the_base_s_own_bit_for_bit(contact: str, descent: dict[str, Any]) -> None:
+    """A base that is observed steps by itself; one that is not is stepped for in the same pass."""
+    ends = []
+    for observed in (False, True):
+        problem = Regression()
+        optimizer = CenterRBO(problem.parameters, 0.1, 0.5, contact=contact, **descent)
+        if observed:
+            optimizer.base.register_step_post_hook(lambda *_: None)
+        for _ in range(10):
+            problem.next_step()
+            optimizer.step(problem)
+        ends.append(problem.parameters)
+    assert all(map(torch.equal, *ends))
+
+
 @EVERY_CONTACT
 @pytest.mark.parametrize(
     "descent", [{}, {"momentum": 0.9, "weight_decay": 1e-2}, {"momentum": 0.9, "nesterov": True}]

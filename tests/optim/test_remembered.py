@@ -40,6 +40,19 @@ def test_parameters_move_along_their_gradients_and_come_back_bit_for_bit(as_tens
     assert all(map(torch.equal, parameters, before))
 
 
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_the_way_of_accelerators_leads_to_the_same_place(as_tensor: bool) -> None:
+    parameters, gradients = drawn(0), drawn(1)
+    before, memory = copy.deepcopy(parameters), RememberedGradients(parameters)
+    memory.keep(gradients)
+    memory._moves_as_one = True
+    memory.displace(torch.tensor(0.3) if as_tensor else 0.3)
+    for parameter, start, gradient in zip(parameters, before, gradients, strict=True):
+        torch.testing.assert_close(parameter, start + 0.3 * gradient)
+    memory.restore()
+    assert all(map(torch.equal, parameters, before))
+
+
 @pytest.mark.usefixtures("block")
 def test_new_gradients_take_the_place_of_where_the_parameters_were() -> None:
     parameters, first, second = drawn(0), drawn(1), drawn(2)
@@ -51,6 +64,18 @@ def test_new_gradients_take_the_place_of_where_the_parameters_were() -> None:
     assert all(map(torch.equal, parameters, before))
     assert all(map(torch.equal, memory.gradients, second))
     assert memory.gradients[0].data_ptr() != second[0].data_ptr()
+
+
+@pytest.mark.usefixtures("block")
+def test_parameters_come_back_a_step_away() -> None:
+    parameters, first, second, directions = (drawn(seed) for seed in range(4))
+    expected = [each.add(along, alpha=-0.1) for each, along in zip(parameters, directions, strict=True)]
+    memory = RememberedGradients(parameters)
+    memory.keep(first)
+    memory.displace(0.7)
+    memory.restore_and_keep(second, directions, -0.1)
+    assert all(map(torch.equal, parameters, expected))
+    assert all(map(torch.equal, memory.gradients, second))
 
 
 def test_the_norm_is_of_all_types_together() -> None:
