@@ -157,7 +157,7 @@ class Sizes:
         cifar_rounds: Of them on the ResNet with a CIFAR stem; `rbo` has one.
         small_rounds: On the digits MLP.
         small_evaluations: Of a program on the digits MLP, about.
-        sgd_rounds: Of `sgd` against `torch.optim.SGD`.
+        plain_rounds: Of them against plain loops.
         figure_rounds: Of Figure 4.
         figure_steps: Of each of its trajectories.
         figure_projection_steps: P of its balls.
@@ -170,12 +170,12 @@ class Sizes:
     batch: int = 128
     model: str = "resnet18"
     projection_steps: int = PROJECTION_STEPS
-    ball_rounds: int = 7
-    rounds: int = 21
+    ball_rounds: int = 9
+    rounds: int = 41
     cifar_rounds: int = 1
     small_rounds: int = 25
     small_evaluations: int = 60
-    sgd_rounds: int = 41
+    plain_rounds: int = 151
     figure_rounds: int = 7
     figure_steps: int = 3
     figure_projection_steps: int = figure4.PROJECTION_STEPS
@@ -194,7 +194,7 @@ SMALL = Sizes(
     cifar_rounds=1,
     small_rounds=1,
     small_evaluations=2,
-    sgd_rounds=1,
+    plain_rounds=1,
     figure_rounds=1,
     figure_steps=1,
     figure_projection_steps=3,
@@ -358,7 +358,7 @@ def against_plain_loops(sizes: Sizes) -> list[Comparison]:
             which: functools.partial(optimizer.step, bare_evaluation(own, images, labels))
             for which, (optimizer, own) in optimizers.items()
         }
-        rounds = {"rbo": sizes.ball_rounds, "sgd": sizes.sgd_rounds}.get(name, 2 * sizes.rounds)
+        rounds = sizes.ball_rounds if name == "rbo" else sizes.plain_rounds
         seconds = interleaved(programs, rounds=rounds, warm_up=1 if name == "rbo" else 3, device=sizes.device)
         found.append(
             Comparison(
