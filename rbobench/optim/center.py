@@ -165,6 +165,7 @@ class CenterRBO(OptimizerWrapper):
             check_agreement(_ONE, _BALL, self.param_groups[0], group)
         self._contact: tuple[Tensor | float, Tensor | float] | None = None  # ‖g‖ and what it is multiplied by
         self._memories: dict[str, RememberedGradients] = {}
+        self._members: list[Any] = []  # what the groups had for parameters at the last step
         self.tracks_residual = False
         self.residual: Tensor | None = None
 
@@ -202,7 +203,7 @@ class CenterRBO(OptimizerWrapper):
         if self._contact is None:
             return None
         norm, length = self._contact
-        return _as_tensor(length * norm)
+        return _as_tensor(length * norm, self._parameters()[0])
 
     def _search(self, ball: dict[str, Any], closure: Closure, contact_closure: Closure | None) -> Tensor:
         """Find the contact by fixed-point steps from s = 0, and descend by the gradient there."""
@@ -216,11 +217,13 @@ class CenterRBO(OptimizerWrapper):
         parameters, gradients = with_gradients(self.param_groups)
         if not parameters:
             return loss
-        norm, length = self._phi(global_norm(gradients, dims))
+        norm, length = self._phi(at_hand(global_norm(gradients, dims)))
         del gradients  # their memory is free once they are taken
         tracked = self.tracks_residual or ball["safeguard"]  # which looks whether it is finite
-        self._contact, residual = (norm, 0.0), length * norm if tracked else 0.0
         best = _Best(ball, dims) if ball["safeguard"] else None
+        residual: Tensor | float = length * norm if tracked else 0.0
+        if steps == 0 or best is not None:
+            self._contact = _nowhere(parameters[0], dims)
         for step in range(steps):
             if best is not None:
                 best.offer(self.contact_radius, residual, last, parameters)
@@ -228,49 +231,51 @@ class CenterRBO(OptimizerWrapper):
             with perturbed(parameters, taken(parameters), length, dims) as center:
                 last = evaluate(closure if is_last else look)
                 if tracked or not is_last:
-                    norm, length = self._phi(global_norm(_gradients(parameters), dims))
+                    norm, length = self._phi(at_hand(global_norm(_gradients(parameters), dims)))
                 if tracked and (is_last or best is not None):
                     residual = _residual(parameters, center, length, dims)
+            del center
         if best is not None:
             best.offer(self.contact_radius, residual, last, parameters)
             (radius, residual), last = best.keep(parameters), best.loss
             self._contact = radius, 1.0
         if tracked:
-            self.residual = _as_tensor(residual)
+            self.residual = _as_tensor(residual, parameters[0])
         self._base_step(last)
         return loss if look is closure else last
 
     def _remember(self, ball: dict[str, Any], closure: Closure) -> Tensor:
         """Take the contact from an earlier gradient, and descend by the gradient there."""
         dims, contact = self._batch_dims, ball["contact"]
-        source = _OLDER if contact == "lagged" else _LAST
-        memory = self._memories.pop(source, None)
-        if memory is None:
-            loss = evaluate(closure)
-        else:
-            norm, length = self._phi(memory.norm(dims))
-            self._contact = norm, length
+        members = [_kind(group["params"]) for group in self.param_groups]
+        if members != self._members:
+            self._members = members
+            self._forget_strangers()
+        memory = self._memories.pop(_OLDER if contact == "lagged" else _LAST, None)
+        if memory is not None:
+            self._contact = norm, length = self._phi(memory.norm(dims))
             memory.displace(-length if contact == "mirrored" else length, dims)
-            try:
-                loss = evaluate(closure)
-            except BaseException:
+        try:
+            loss = evaluate(closure)
+            parameters, gradients = with_gradients(self.param_groups)
+            if parameters and memory is None:
+                self._contact = _nowhere(parameters[0], dims)
+            if parameters and self.tracks_residual:
+                norm, length = self._phi(at_hand(global_norm(gradients, dims)))
+                if memory is None:
+                    self.residual = _as_tensor(length * norm, parameters[0])
+                else:
+                    self.residual = _residual(memory.parameters, memory.gradients, length, dims)
+            if parameters and dims > 0:
+                # Of a problem whose gradient is not finite, 0: its next contact is the center.
+                finite = torch.isfinite(global_norm(gradients, dims))
+                gradients = [torch.where(spread(finite, each, dims), each, 0.0) for each in gradients]
+        except BaseException:
+            if memory is not None:
                 memory.restore()
-                raise
-        parameters, gradients = with_gradients(self.param_groups)
-        if memory is None and parameters:
-            self._contact = parameters[0].new_zeros(parameters[0].shape[:dims]), 0.0
-        if self.tracks_residual and parameters:
-            norm, length = self._phi(global_norm(gradients, dims))
-            if memory is None:
-                self.residual = _as_tensor(length * norm)
-            else:
-                self.residual = _residual(memory.parameters, memory.gradients, length, dims)
-        if dims > 0 and parameters:
-            # Of a problem whose gradient is not finite, 0: its next contact is the center.
-            finite = torch.isfinite(global_norm(gradients, dims))
-            gradients = [torch.where(spread(finite, each, dims), each, 0.0) for each in gradients]
+            raise
         if contact == "lagged" and _LAST in self._memories:
-            self._memories[_OLDER] = self._memories[_LAST]
+            self._memories[_OLDER] = self._memories.pop(_LAST)
         if memory is not None and memory.is_of(parameters):
             self._memories[_LAST] = memory
             if dims == 0 and len(self.param_groups) == 1 and descends_alone(self.base):
@@ -278,19 +283,26 @@ class CenterRBO(OptimizerWrapper):
                 directions = descent_directions(gradients, parameters, ball, self.state, memory.gradients)
                 memory.restore_and_keep(gradients, directions, -ball["lr"])
                 return loss
-            memory.restore_and_keep(gradients)
+            memory.restore()
+            memory.keep(gradients)
         else:
             if memory is not None:
                 memory.restore()
-            self._memories[_LAST] = RememberedGradients(parameters)
-            self._memories[_LAST].keep(gradients)
+            if parameters:
+                self._memories[_LAST] = RememberedGradients(parameters)
+                self._memories[_LAST].keep(gradients)
         self._base_step(loss)
         return loss
 
-    def _phi(self, norm: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """‖g‖, and the factor by which φ multiplies g; numbers where the host has them."""
-        ball, at = self.param_groups[0], at_hand(norm)
-        return at, contact_length(at, ball["radius"], ball["loss_scale"])
+    def _forget_strangers(self) -> None:
+        """Forget the gradients of parameters that have left, or have another type or device than they had."""
+        memories = {name: memory.of_those(self._parameters()) for name, memory in self._memories.items()}
+        self._memories = {name: memory for name, memory in memories.items() if memory is not None}
+
+    def _phi(self, norm: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
+        """‖g‖, and the factor by which φ multiplies g."""
+        ball = self.param_groups[0]
+        return norm, contact_length(norm, ball["radius"], ball["loss_scale"])
 
     def state_dict(self) -> dict[str, Any]:
         """The state of both: beside what the base keeps, the gradients that contacts will be taken from."""
@@ -299,7 +311,8 @@ class CenterRBO(OptimizerWrapper):
         state = {index: dict(own) for index, own in found["state"].items()}
         for name, memory in self._memories.items():
             for each, gradient in zip(memory.parameters, memory.gradients, strict=True):
-                state.setdefault(indices[each], {})[name] = gradient
+                if each in indices:
+                    state.setdefault(indices[each], {})[name] = gradient
         return {**found, "state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -330,7 +343,7 @@ class CenterRBO(OptimizerWrapper):
             parameters, gradients = ([], []) if memory is None else (memory.parameters, memory.gradients)
         if not parameters:
             raise UsageError("there is no contact before the gradients of the first steps")
-        _, length = self._phi(global_norm(gradients, self._batch_dims))
+        _, length = self._phi(at_hand(global_norm(gradients, self._batch_dims)))
         factor = -length if contact == "mirrored" else length
         with perturbed(parameters, gradients, factor, self._batch_dims):
             yield
@@ -374,12 +387,12 @@ class _Best:
     ) -> None:
         """Take the contact (radius, residual) with the gradients that are there, if it is better."""
         assert radius is not None
-        residual = _as_tensor(residual)
+        residual = _as_tensor(residual, parameters[0])
         gap = (self._radius**2 - radius.square()).clamp(min=0.0).sqrt()
         value = loss + gap / self._scale
         if self._value is None:
             self._value, self._found, self.loss = value, (radius, residual), loss
-            self._gradients = list(clones(_gradients(parameters)))
+            self._gradients = clones(_gradients(parameters))
             return
         better = (value > self._value) & torch.isfinite(value) & torch.isfinite(residual)
         self._value = torch.where(better, value, self._value)
@@ -400,8 +413,21 @@ def _gradients(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def _as_tensor(value: Tensor | float) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+def _kind(parameters: list[Tensor]) -> tuple[Any, ...]:
+    """How many parameters, and of which type on which device; of these one tells for all."""
+    if not parameters:
+        return ()
+    first = parameters[0]
+    return len(parameters), first.dtype, first.get_device()
+
+
+def _nowhere(parameter: Tensor, batch_dims: int) -> tuple[Tensor, float]:
+    """The contact s = 0: a norm of the batch's shape, and what it is multiplied by."""
+    return parameter.new_zeros(parameter.shape[:batch_dims]), 0.0
+
+
+def _as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else like.new_tensor(value)
 
 
 def _residual(
@@ -409,6 +435,8 @@ def _residual(
 ) -> Tensor:
     """‖s − φ(∇f(c+s))‖ where the parameters hold c + s; overwrites them."""
     there = [(p, c) for p, c in zip(parameters, center, strict=True) if p.grad is not None]
+    if not there:
+        return parameters[0].new_zeros(parameters[0].shape[:batch_dims])
     moved, center = [p for p, _ in there], [c for _, c in there]
     torch._foreach_sub_(moved, center)
     add_scaled(moved, _gradients(moved), length, batch_dims=batch_dims, scale=-1.0)

@@ -26,7 +26,7 @@ def observed(step: Step) -> Step:
 
     @functools.wraps(step)
     def wrapper(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if is_observed(self):
+        if torch.autograd.profiler._is_profiler_enabled or has_hooks(self):
             return recorded(self, *args, **kwargs)
         # Not by torch's context manager, which takes a small network as long as an operation does.
         before = torch.is_grad_enabled()
@@ -38,11 +38,6 @@ def observed(step: Step) -> Step:
 
     wrapper.hooked = True  # type: ignore[attr-defined]
     return wrapper  # type: ignore[return-value]
-
-
-def is_observed(of: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer's step has hooks, or a profiler runs."""
-    return torch.autograd._profiler_enabled() or has_hooks(of)
 
 
 def has_hooks(of: torch.optim.Optimizer) -> bool:

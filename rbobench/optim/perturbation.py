@@ -33,7 +33,7 @@ def perturbed(
         The parameters as they were.
     """
     with torch.no_grad():
-        before = list(clones(parameters))
+        before = clones(parameters)
     try:
         with torch.no_grad():
             add_scaled(parameters, directions, factor, batch_dims=batch_dims)

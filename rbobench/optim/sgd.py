@@ -81,7 +81,10 @@ class SGD(torch.optim.SGD):
 
     def _step_one(self, closure: Closure | None) -> Any:
         if not self.is_plain:
-            return super().step(closure)
+            step = torch.optim.SGD.step
+            if getattr(step, "hooked", False):
+                step = step.__wrapped__  # type: ignore[attr-defined]  # the hooks are around this step already
+            return step(self, closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -109,8 +112,7 @@ class SGD(torch.optim.SGD):
             parameters, directions = with_gradients((group,))
             if not parameters:
                 continue
-            if group["momentum"] != 0.0 or group["weight_decay"] != 0.0:
-                directions = descent_directions(directions, parameters, group, self.state)
+            directions = descent_directions(directions, parameters, group, self.state)
             torch._foreach_add_(parameters, directions, alpha=-group["lr"])
 
     @torch.no_grad()
@@ -136,7 +138,7 @@ class SGD(torch.optim.SGD):
 
 
 def descent_directions(
-    gradients: Sequence[Tensor],
+    gradients: list[Tensor],
     parameters: Sequence[Tensor],
     group: dict[str, Any],
     state: MutableMapping[Tensor, dict[str, Any]],
@@ -151,7 +153,7 @@ def descent_directions(
         state: The optimizer's; each parameter's momentum is kept in it.
         at: Where the parameters are, if not where they stand.
     """
-    directions = list(gradients)
+    directions = gradients
     if group["weight_decay"] != 0.0:
         decayed = list(parameters) if at is None else at
         directions = list(torch._foreach_add(directions, decayed, alpha=group["weight_decay"]))

@@ -122,9 +122,12 @@ def at_hand(value: Tensor) -> Tensor | float:
     number takes as long as a pass over the parameters.
 
     Args:
-        value: 0-dimensional; others are given back.
+        value: 0-dimensional; others are given back. So are those in half precision, in which a number can be
+            too large for a tensor to be multiplied by.
     """
-    return value.item() if value.is_cpu and value.ndim == 0 else value
+    if value.is_cpu and value.ndim == 0 and value.dtype is not torch.float16:
+        return value.item()
+    return value
 
 
 def add_scaled(

@@ -17,7 +17,8 @@ class OptimizerWrapper(torch.optim.Optimizer):
 
     The wrapper's settings stand in the base's groups, so that schedulers reach both through either. What the
     wrapper keeps for a parameter stands in the base's state beside the base's own, so that `state_dict` is
-    the base's. Where a base takes an empty state for its first step, the wrapper must write there after it.
+    the base's, unless the wrapper adds it there. Where a base takes an empty state for its first step, the
+    wrapper must write there after it.
 
     Args:
         base: Built already, on the parameters.

@@ -154,10 +154,10 @@ class Sizes:
         projection_steps: P of `rbo`.
         ball_rounds: Of `rbo` on ResNets.
         rounds: Of the other optimizers on ResNets.
-        cifar_rounds: Of them on the ResNet with a CIFAR stem; `rbo` has one.
+        cifar_rounds: Of them on the ResNet with a CIFAR stem, on a CPU; `rbo` has one there.
         small_rounds: On the digits MLP.
         small_evaluations: Of a program on the digits MLP, about.
-        plain_rounds: Of them against plain loops.
+        plain_rounds: Of the other optimizers against plain loops.
         figure_rounds: Of Figure 4.
         figure_steps: Of each of its trajectories.
         figure_projection_steps: P of its balls.
@@ -171,11 +171,11 @@ class Sizes:
     model: str = "resnet18"
     projection_steps: int = PROJECTION_STEPS
     ball_rounds: int = 9
-    rounds: int = 41
+    rounds: int = 31
     cifar_rounds: int = 1
     small_rounds: int = 25
     small_evaluations: int = 60
-    plain_rounds: int = 151
+    plain_rounds: int = 81
     figure_rounds: int = 7
     figure_steps: int = 3
     figure_projection_steps: int = figure4.PROJECTION_STEPS

@@ -308,9 +308,14 @@ def parameter_copies(subject: Subject, device: torch.device) -> None:
     optimizer = subject.make(problem.parameters)
     for _ in _stepping(problem, optimizer, STEPS):
         pass
-    known = {id(tensor) for p in problem.parameters for tensor in (p, p.grad) if tensor is not None}
-    held = {id(t): t.numel() for t in _tensors(vars(optimizer)) if id(t) not in known and t.numel() > 1}
-    copies = sum(held.values()) / sum(p.numel() for p in problem.parameters)
+    owned = [tensor for p in problem.parameters for tensor in (p, p.grad) if tensor is not None]
+    known = {_place(tensor) for tensor in owned}
+    # Storages, so that views of one count once; a number kept as a tensor is no copy.
+    held = {
+        _place(t): t.untyped_storage().nbytes() for t in _tensors(vars(optimizer), set()) if t.numel() > 1
+    }
+    size = sum(p.numel() * p.element_size() for p in problem.parameters)
+    copies = sum(own for place, own in held.items() if place not in known) / size
     assert copies <= subject.parameter_copies + 0.01, (
         f"holds {copies:.2f} copies of the parameters, {subject.parameter_copies:g} declared"
     )
@@ -426,22 +431,29 @@ def _equal(one: Iterable[Tensor], two: Iterable[Tensor]) -> bool:
 
 def _difference(one: Iterable[Tensor], two: Iterable[Tensor]) -> float:
     """The largest difference of any entry; NaN where there is one, which Python's `max` may lose."""
-    differences = [(a - b).detach().abs().max().double() for a, b in zip(one, two, strict=True)]
+    differences = [(a - b).detach().abs().max().cpu().double() for a, b in zip(one, two, strict=True)]
     return float(torch.stack(differences).max())
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested containers."""
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """Every tensor that containers and objects lead to."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
         for each in value.values():
-            yield from _tensors(each)
+            yield from _tensors(each, seen)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _tensors(each)
-    elif isinstance(value, Optimizer):
-        yield from _tensors(vars(value))
+            yield from _tensors(each, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, type | torch.nn.Module):
+        yield from _tensors(vars(value), seen)
 
 
 __all__ = ["CHECKS", "CheckResult", "Make", "Skip", "check_optimizer", "waiting_is_an_error"]

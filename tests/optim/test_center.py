@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import pickle
 from functools import partial
 from typing import Any
 
@@ -513,6 +514,109 @@ def test_a_gradient_that_comes_and_goes_takes_its_contact_along(contact: str) ->
         assert torch.equal(two, before) is not both
     assert set(optimizer.state_dict()["state"]) == {0}
     assert all(each.abs().max() < 1 for each in (one, two))
+
+
+@pytest.mark.parametrize("contact", ["previous", "mirrored", "lagged"])
+def test_steps_without_a_gradient_move_nothing(contact: str) -> None:
+    point = nn.Parameter(torch.tensor((1.0, -2.0), dtype=torch.float64))
+    optimizer = CenterRBO([point], 0.05, 0.3, contact=contact)
+
+    def nothing() -> Tensor:
+        point.grad = None
+        return torch.zeros(())
+
+    for closure in (nothing, closure_on(point, wavy), closure_on(point, wavy), nothing, nothing, nothing):
+        before = point.detach().clone()
+        optimizer.step(closure)
+        assert torch.equal(point, before) is (closure is nothing)
+
+
+@pytest.mark.parametrize("contact", ["previous", "mirrored", "lagged"])
+def test_an_error_beside_the_closure_leaves_the_parameters_at_the_center(
+    contact: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Regression()
+    optimizer = CenterRBO(problem.parameters, 0.1, 0.5, contact=contact)
+    for _ in range(3):
+        problem.next_step()
+        optimizer.step(problem)
+    center = [each.detach().clone() for each in problem.parameters]
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("interrupted")
+
+    monkeypatch.setattr("rbobench.optim.center.with_gradients", broken)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        optimizer.step(problem)
+    assert all(map(torch.equal, problem.parameters, center))
+
+
+@pytest.mark.parametrize("contact", ["previous", "mirrored", "lagged"])
+def test_a_parameter_that_left_its_group_is_not_displaced(contact: str) -> None:
+    one, two = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    optimizer, seen = CenterRBO([one, two], 0.1, 0.5, contact=contact), []
+
+    def closure() -> Tensor:
+        one.grad = two.grad = None
+        seen.append(two.detach().clone())
+        loss = one.square().sum() + two.square().sum()
+        loss.backward()
+        return loss
+
+    for _ in range(4):
+        optimizer.step(closure)
+    optimizer.param_groups[0]["params"] = [one]
+    left = two.detach().clone()
+    seen.clear()
+    for _ in range(3):
+        optimizer.step(closure)
+    assert all(torch.equal(each, left) for each in seen)
+    assert set(optimizer.state_dict()["state"]) == {0}
+
+
+@pytest.mark.parametrize("contact", ["previous", "mirrored", "lagged"])
+def test_a_model_may_change_its_type_between_steps(contact: str) -> None:
+    network = nn.Linear(3, 1)
+    optimizer = CenterRBO(network.parameters(), 0.0, 0.5, contact=contact)
+    for dtype in (torch.float32, torch.float64):
+        network.to(dtype)
+        for parameter in network.parameters():
+            parameter.grad = None
+            parameter.data += 1e-12
+        before = [each.detach().clone() for each in network.parameters()]
+
+        def closure(dtype: torch.dtype = dtype) -> Tensor:
+            network.zero_grad()
+            loss = network(torch.ones(2, 3, dtype=dtype)).square().mean()
+            loss.backward()
+            return loss
+
+        for _ in range(4):
+            optimizer.step(closure)
+        assert all(map(torch.equal, network.parameters(), before))
+
+
+@pytest.mark.parametrize("contact", CONTACTS)
+def test_a_vanishing_gradient_in_half_precision_is_no_error(contact: str) -> None:
+    point = nn.Parameter(torch.ones(2, dtype=torch.float16))
+    optimizer = CenterRBO([point], 0.1, 0.3, contact=contact, loss_scale=math.inf)
+    for _ in range(3):
+        optimizer.step(closure_on(point, lambda x: (0.0 * x).sum()))
+
+
+@pytest.mark.parametrize("contact", ["previous", "lagged"])
+def test_a_pickled_optimizer_goes_on_as_the_original(contact: str) -> None:
+    problem = Regression()
+    optimizer = CenterRBO(problem.parameters, 0.1, 0.5, contact=contact, momentum=0.9)
+    for _ in range(4):
+        problem.next_step()
+        optimizer.step(problem)
+    other, copied = pickle.loads(pickle.dumps((problem, optimizer)))
+    for each, its in ((problem, optimizer), (other, copied)):
+        for _ in range(4):
+            each.next_step()
+            its.step(each)
+    assert all(map(torch.equal, problem.parameters, other.parameters))
 
 
 @pytest.mark.parametrize("contact", CONTACTS)

@@ -13,6 +13,7 @@ from torch.optim.optimizer import (
 )
 
 from rbobench.optim.observed import observed
+from rbobench.optim.sgd import SGD
 from rbobench.registry import get_optimizer, list_optimizers
 from rbobench.testing.problems import Regression
 from rbobench.testing.subject import Subject
@@ -33,6 +34,24 @@ def test_hooks_of_every_optimizer_are_called_once_a_step(name: str) -> None:
     optimizer.register_step_post_hook(lambda *_: calls.append("after"))
     optimizer.step(problem)
     assert calls == ["before", "after"]
+
+
+@pytest.mark.parametrize("settings", [{"lr": torch.tensor(0.1)}, {"lr": 0.1}])
+def test_a_step_that_is_torchs_calls_its_hooks_once(settings: dict[str, Any]) -> None:
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)  # which puts hooks around torch's own step
+    problem, calls = Regression(), []
+    optimizer = SGD(problem.parameters, **settings)
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    optimizer.step(problem)
+    assert calls == ["after"]
+
+
+def test_a_compiler_takes_a_step_whole() -> None:
+    parameter = torch.nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    optimizer = SGD([parameter], 0.1)
+    torch.compile(optimizer.step, fullgraph=True, backend="eager")()
+    torch.testing.assert_close(parameter.detach(), torch.full((3,), 0.9))
 
 
 def test_hooks_of_all_optimizers_are_called() -> None:

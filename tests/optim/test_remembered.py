@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -45,7 +47,7 @@ def test_the_way_of_accelerators_leads_to_the_same_place(as_tensor: bool) -> Non
     parameters, gradients = drawn(0), drawn(1)
     before, memory = copy.deepcopy(parameters), RememberedGradients(parameters)
     memory.keep(gradients)
-    memory._moves_as_one = True
+    memory._as_one = memory._normed
     memory.displace(torch.tensor(0.3) if as_tensor else 0.3)
     for parameter, start, gradient in zip(parameters, before, gradients, strict=True):
         torch.testing.assert_close(parameter, start + 0.3 * gradient)
@@ -60,7 +62,8 @@ def test_new_gradients_take_the_place_of_where_the_parameters_were() -> None:
     memory = RememberedGradients(parameters)
     memory.keep(first)
     memory.displace(-2.0)
-    memory.restore_and_keep(second)
+    memory.restore()
+    memory.keep(second)
     assert all(map(torch.equal, parameters, before))
     assert all(map(torch.equal, memory.gradients, second))
     assert memory.gradients[0].data_ptr() != second[0].data_ptr()
@@ -83,7 +86,7 @@ def test_the_norm_is_of_all_types_together() -> None:
     memory = RememberedGradients([*single, *double])
     memory.keep([*single, *double])
     expected = torch.cat([each.flatten().double() for each in [*single, *double]]).norm()
-    assert memory.norm().item() == pytest.approx(expected.item(), rel=1e-6)
+    assert memory.norm() == pytest.approx(expected.item(), rel=1e-6)
     assert len({each.untyped_storage().data_ptr() for each in memory.gradients}) == 2
 
 
@@ -98,16 +101,35 @@ def test_each_problem_of_a_batch_has_its_own_norm_and_length() -> None:
     assert torch.equal(parameters[1], before[1])
 
 
-def test_a_copy_is_in_one_piece_too() -> None:
+@pytest.mark.parametrize("copied_by", [copy.deepcopy, lambda memory: pickle.loads(pickle.dumps(memory))])
+def test_a_copy_is_in_one_piece_too(copied_by: Callable[[RememberedGradients], RememberedGradients]) -> None:
     parameters = drawn(0)
     memory = RememberedGradients(parameters)
     memory.keep(drawn(1))
-    copied = copy.deepcopy(memory)
+    copied = copied_by(memory)
     copied.keep(drawn(2))
-    assert copied.norm().item() == pytest.approx(
-        torch.cat([each.flatten() for each in drawn(2)]).norm().item()
-    )
+    assert copied.norm() == pytest.approx(torch.cat([each.flatten() for each in drawn(2)]).norm().item())
     assert all(map(torch.equal, memory.gradients, drawn(1)))
+
+
+def test_the_norm_of_a_large_network_keeps_its_digits() -> None:
+    parameters = [torch.rand(3_000_000, generator=torch.Generator().manual_seed(0)) for _ in range(4)]
+    memory = RememberedGradients(parameters)
+    memory.keep(parameters)
+    expected = torch.stack([each.double().square().sum() for each in parameters]).sum().sqrt()
+    assert memory.norm() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_an_error_on_the_way_leaves_the_parameters_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "BLOCK", 10)
+    parameters = drawn(0)
+    memory = RememberedGradients(parameters)
+    memory.keep(drawn(1))
+    parameters[-1].resize_(3, 3)
+    before = copy.deepcopy(parameters)
+    with pytest.raises(RuntimeError, match="must match the size"):
+        memory.displace(0.5)
+    assert all(map(torch.equal, parameters, before))
 
 
 def test_it_knows_whose_gradients_they_are() -> None:

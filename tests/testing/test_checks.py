@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rbobench.errors import UsageError
+from rbobench.optim.center import CenterRBO
 from rbobench.optim.sgd import SGD
 from rbobench.testing import CHECKS, CheckResult, Subject, check_optimizer
 from rbobench.testing.checks import Skip, _difference, waiting_is_an_error
@@ -191,6 +192,17 @@ def test_memory_and_reductions_are_held_to_what_is_declared() -> None:
     assert "0.5 declared" in memory.detail
     assert reduction.status == "failed"
     assert "not true: momentum is none" in reduction.detail
+
+
+@pytest.mark.parametrize(("contact", "copies"), [("previous", 1.0), ("lagged", 2.0)])
+def test_memory_in_views_and_in_objects_of_ones_own_is_counted_once(contact: str, copies: float) -> None:
+    """Copies of the four parameters, of which one never has a gradient to be remembered."""
+    for declared, status in ((copies, "passed"), (0.7 * copies, "failed")):
+        subject = Subject(
+            contact, lambda p: CenterRBO(p, 0.05, 0.1, contact=contact), parameter_copies=declared
+        )
+        (result,) = check_optimizer(subject, ["parameter_copies"])
+        assert result.status == status, result.detail
 
 
 def test_only_cuda_tells_who_waits() -> None:

@@ -32,7 +32,7 @@ class LBFGS(Shortened):
         residual: list[Tensor] | None = None,
     ) -> None:
         self._problem = problem
-        self._point = list(clones(problem.start if point is None else point))
+        self._point = clones(problem.start if point is None else point)
         self._gradient = gradient
         if residual is None:
             residual = scaled(problem.start_gradient, problem.start_slope, problem.batch_dims)
