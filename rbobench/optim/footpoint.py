@@ -123,15 +123,17 @@ class FootpointProblem:
         self.domain = domain
         self.batch_dims = batch_dims
         self.decays = decays
-        # A compiler takes a number for a constant, and compiles anew whenever a schedule changes it.
-        lr = value.new_full((), lr) if compiled and not isinstance(lr, Tensor) else lr
-        self._lr = lr
         self._start_value = value
         self.start = [kept.start for kept in memory]
         self.start_gradient = [kept.gradient for kept in memory]
         torch._foreach_copy_(self.start, self.parameters)
         torch._foreach_copy_(self.start_gradient, take_gradients(self.parameters, decays))
         squared = global_norm(self.start_gradient, batch_dims).square()
+        if not isinstance(lr, Tensor):
+            # A number costs more than a tensor where it meets one, and a compiler takes it for a constant, to
+            # compile anew whenever a schedule changes it.
+            lr = squared.new_full((), lr)
+        self._lr = lr
         squared_length = 1.0 + loss_scale**2 * squared
         self._ascent = lr * squared
         self.pull = radius * loss_scale / squared_length.sqrt()
