@@ -289,8 +289,7 @@ class CenterRBO(OptimizerWrapper):
             if memory is not None:
                 memory.restore()
             if parameters:
-                self._memories[_LAST] = RememberedGradients(parameters)
-                self._memories[_LAST].keep(gradients)
+                self._memories[_LAST] = RememberedGradients.holding(parameters, gradients)
         self._base_step(loss)
         return loss
 
@@ -322,8 +321,8 @@ class CenterRBO(OptimizerWrapper):
         for name in (_LAST, _OLDER):
             known = [each for each in self._parameters() if name in self.state.get(each, {})]
             if known:
-                self._memories[name] = RememberedGradients(known)
-                self._memories[name].keep([self.state[each].pop(name) for each in known])
+                gradients = [self.state[each].pop(name) for each in known]
+                self._memories[name] = RememberedGradients.holding(known, gradients)
 
     @contextmanager
     def contact_parameters(self) -> Iterator[None]:

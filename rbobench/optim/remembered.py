@@ -58,6 +58,13 @@ class RememberedGradients:
         # Where each tensor that is made takes as long as a pass over the parameters.
         self._as_one = [each for each in memory.values() if len(memory) == 1 and not each.is_cpu]
 
+    @classmethod
+    def holding(cls, parameters: Sequence[Tensor], gradients: list[Tensor]) -> RememberedGradients:
+        """Copies of these gradients of these parameters, of which there is at least one."""
+        memory = cls(parameters)
+        memory.keep(gradients)
+        return memory
+
     def __getstate__(self) -> dict[str, Any]:
         return {"parameters": self.parameters, "gradients": clones(self.gradients)}
 
@@ -86,9 +93,7 @@ class RememberedGradients:
         ]
         if not kept:
             return None
-        memory = RememberedGradients([each for each, _ in kept])
-        memory.keep([gradient for _, gradient in kept])
-        return memory
+        return self.holding([each for each, _ in kept], [gradient for _, gradient in kept])
 
     def keep(self, gradients: list[Tensor]) -> None:
         """Copy new gradients, for a closure may write into memory that it has given as gradients."""

@@ -41,9 +41,7 @@ def evaluate(closure: Closure) -> Tensor:
 
 def active(param_groups: Iterable[dict[str, Any]]) -> list[Tensor]:
     """The parameters that have a gradient; the others stay put."""
-    return [
-        parameter for group in param_groups for parameter in group["params"] if parameter.grad is not None
-    ]
+    return with_gradients(param_groups)[0]
 
 
 def with_gradients(param_groups: Iterable[dict[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
